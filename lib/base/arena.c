@@ -1,0 +1,89 @@
+#include "base/arena.h"
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+enum { FIRST_BLOCK = 4096, LARGEST_DOUBLING = 65536 };
+
+struct arena_block {
+    struct arena_block *next;
+    size_t cap;
+    size_t len;
+    max_align_t bytes[];
+};
+
+void arena_init(struct arena *a)
+{
+    *a = (struct arena){0};
+}
+
+void arena_cleanup(struct arena *a)
+{
+    struct arena_block *block = a->blocks;
+
+    while (block) {
+        struct arena_block *next = block->next;
+        free(block);
+        block = next;
+    }
+    *a = (struct arena){0};
+}
+
+void arena_wipe(struct arena *a)
+{
+    for (struct arena_block *block = a->blocks; block; block = block->next)
+        explicit_bzero(block->bytes, block->len);
+}
+
+static struct arena_block *add_block(struct arena *a, size_t size)
+{
+    size_t cap = a->blocks ? a->blocks->cap * 2 : FIRST_BLOCK - sizeof(struct arena_block);
+    struct arena_block *block;
+
+    if (cap > LARGEST_DOUBLING)
+        cap = LARGEST_DOUBLING;
+    if (cap < size)
+        cap = size;
+    block = malloc(sizeof(*block) + cap);
+    if (!block)
+        return NULL;
+    block->cap = cap;
+    block->len = 0;
+    block->next = a->blocks;
+    a->blocks = block;
+    return block;
+}
+
+void *arena_alloc(struct arena *a, size_t size)
+{
+    const size_t align = _Alignof(max_align_t);
+    struct arena_block *block = a->blocks;
+    void *out;
+
+    if (size > SIZE_MAX / 2)
+        return NULL;
+    size = (size + align - 1) / align * align;
+    if (!block || size > block->cap - block->len)
+        block = add_block(a, size);
+    if (!block)
+        return NULL;
+    out = (char *)block->bytes + block->len;
+    block->len += size;
+    a->used += size;
+    return memset(out, 0, size);
+}
+
+struct slice arena_copy(struct arena *a, struct slice s)
+{
+    char *copy;
+
+    if (!s.ptr)
+        return s;
+    copy = arena_alloc(a, s.len + 1);
+    if (!copy)
+        return slice_of(NULL, 0);
+    memcpy(copy, s.ptr, s.len);
+    copy[s.len] = '\0';
+    return slice_of(copy, s.len);
+}

@@ -1,0 +1,417 @@
+/* Where the values come from: flags, environment, .env file, files named by NAME_FILE. */
+#include "base/config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/config_table.h"
+
+enum { MAX_FILE = 1024 * 1024, LAYERS = 3 };
+
+struct setting {
+    struct slice name, value;
+};
+
+struct settings { /* one layer: flags, environment or file */
+    struct setting *items;
+    size_t len, cap;
+};
+
+struct loading {
+    struct config *c;
+    const struct config_sources *sources;
+    struct buf *mistakes;
+    struct settings layers[LAYERS]; /* flags, environment, file: earlier ones win */
+    const char *env_file;
+    bool help, version, check;
+};
+
+static void mistake_memory(struct loading *l)
+{
+    config_mistake(l->mistakes, "configuration", "out of memory");
+}
+
+static void add_setting(struct loading *l, size_t layer, struct slice name, struct slice value)
+{
+    struct settings *s = &l->layers[layer];
+
+    if (value.len == 0)
+        return; /* empty counts as not given */
+    if (s->len == s->cap) {
+        size_t cap = s->cap ? s->cap * 2 : 64;
+        struct setting *grown = realloc(s->items, cap * sizeof(*grown));
+        if (!grown) {
+            mistake_memory(l);
+            return;
+        }
+        s->items = grown;
+        s->cap = cap;
+    }
+    s->items[s->len++] = (struct setting){name, value};
+}
+
+/* The last one given wins within a layer, as with flags and shells. */
+static const struct setting *find_setting(const struct settings *s, struct slice name)
+{
+    for (size_t i = s->len; i > 0; i--)
+        if (slice_equal(s->items[i - 1].name, name))
+            return &s->items[i - 1];
+    return NULL;
+}
+
+/* ---- files ---- */
+
+/* Reads a whole file into the arena; absent and errno set on failure. */
+static struct slice read_file(struct arena *arena, const char *path)
+{
+    struct buf content = {0};
+    struct slice out = {NULL, 0};
+    char piece[4096];
+    FILE *file = fopen(path, "re");
+    size_t n;
+
+    if (!file)
+        return out;
+    while ((n = fread(piece, 1, sizeof(piece), file)) > 0 && content.len <= MAX_FILE)
+        buf_add(&content, piece, n);
+    if (ferror(file))
+        errno = errno ? errno : EIO;
+    else if (content.failed || content.len > MAX_FILE)
+        errno = content.failed ? ENOMEM : EFBIG;
+    else
+        out = arena_copy(arena, buf_slice(&content));
+    fclose(file);
+    if (content.ptr)
+        explicit_bzero(content.ptr, content.cap); /* it may hold a secret */
+    buf_cleanup(&content);
+    return out;
+}
+
+static void load_env_file(struct loading *l)
+{
+    const char *path = l->env_file ? l->env_file : ".env";
+    struct slice text, line, name, value;
+    unsigned number = 0;
+
+    errno = 0;
+    text = read_file(&l->c->arena, path);
+    if (!text.ptr) {
+        if (l->env_file || errno != ENOENT)
+            config_mistake(l->mistakes, "--env-file", "%s: %s", path, strerror(errno));
+        return;
+    }
+    while (text.len) {
+        const char *end = memchr(text.ptr, '\n', text.len);
+        size_t len = end ? (size_t)(end - text.ptr) : text.len;
+        line = slice_of(text.ptr, len);
+        text = slice_of(text.ptr + len + (end != NULL), text.len - len - (end != NULL));
+        number++;
+        if (!config_parse_env_line(line, &l->c->arena, &name, &value))
+            config_mistake(l->mistakes, "--env-file", "%s, line %u: not NAME=value", path, number);
+        else if (name.len)
+            add_setting(l, 2, name, value);
+    }
+}
+
+/* The content of the file that NAME_FILE names, without its final line break. */
+static struct slice secret_from_file(struct loading *l, struct slice name, struct slice path)
+{
+    struct slice path_copy = arena_copy(&l->c->arena, path), text;
+    char label[160];
+
+    snprintf(label, sizeof(label), "%.*s_FILE", SLICE_ARG(name));
+    errno = path_copy.ptr ? 0 : ENOMEM;
+    text = path_copy.ptr ? read_file(&l->c->arena, path_copy.ptr) : path_copy;
+    if (!text.ptr) {
+        config_mistake(l->mistakes, label, "%s: %s", path_copy.ptr ? path_copy.ptr : "",
+                       strerror(errno));
+        return text;
+    }
+    while (text.len && (text.ptr[text.len - 1] == '\n' || text.ptr[text.len - 1] == '\r'))
+        text.len--;
+    if (text.len == 0)
+        config_mistake(l->mistakes, label, "%s is empty", path_copy.ptr);
+    return text;
+}
+
+/* ---- the layers ---- */
+
+static void load_environment(struct loading *l)
+{
+    for (char **env = l->sources->environ; env && *env; env++) {
+        const char *equals = strchr(*env, '=');
+        if (equals)
+            add_setting(l, 1, slice_of(*env, (size_t)(equals - *env)), slice_str(equals + 1));
+    }
+}
+
+/* "--kafka-brokers" → "KAFKA_BROKERS" */
+static struct slice variable_of_flag(struct arena *arena, struct slice flag)
+{
+    char *name = arena_alloc(arena, flag.len + 1);
+
+    for (size_t i = 0; name && i < flag.len; i++)
+        name[i] = flag.ptr[i] == '-'                         ? '_'
+                  : flag.ptr[i] >= 'a' && flag.ptr[i] <= 'z' ? (char)(flag.ptr[i] & ~0x20)
+                                                             : flag.ptr[i];
+    return slice_of(name, name ? flag.len : 0);
+}
+
+static bool is_known_variable(const struct loading *l, struct slice name)
+{
+    static const char suffix[] = "_FILE";
+    const size_t suffix_len = sizeof(suffix) - 1;
+
+    for (size_t i = 0; i < config_table_len; i++) {
+        const struct config_entry *entry = &config_table[i];
+        const size_t len = strlen(entry->name);
+        if (!(entry->programs & l->sources->program))
+            continue;
+        if (slice_is(name, entry->name))
+            return true;
+        if (entry->flags & CONFIG_SECRET && name.len == len + suffix_len &&
+            memcmp(name.ptr, entry->name, len) == 0 &&
+            memcmp(name.ptr + len, suffix, suffix_len) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* --kafka-config security.protocol=ssl becomes the setting KAFKA_CONFIG_SECURITY_PROTOCOL. */
+static void add_kafka_flag(struct loading *l, struct slice pair)
+{
+    const char *equals = memchr(pair.ptr, '=', pair.len);
+    struct buf name = {0};
+    struct slice copy;
+
+    if (!equals) {
+        config_mistake(l->mistakes, "--kafka-config", "it takes name=value");
+        return;
+    }
+    buf_add_str(&name, "KAFKA_CONFIG_");
+    for (const char *p = pair.ptr; p < equals; p++)
+        buf_add_char(&name, *p == '.' ? '_' : *p >= 'a' && *p <= 'z' ? (char)(*p & ~0x20) : *p);
+    copy = arena_copy(&l->c->arena, buf_slice(&name));
+    if (name.failed || !copy.ptr)
+        mistake_memory(l);
+    else
+        add_setting(l, 0, copy, slice_str(equals + 1));
+    buf_cleanup(&name);
+}
+
+static void take_flag(struct loading *l, struct slice flag, struct slice value)
+{
+    struct slice name;
+
+    if (slice_is(flag, "env-file")) {
+        l->env_file = value.ptr; /* argv strings end with a NUL */
+    } else if (slice_is(flag, "kafka-config")) {
+        add_kafka_flag(l, value);
+    } else {
+        name = variable_of_flag(&l->c->arena, flag);
+        if (name.ptr)
+            add_setting(l, 0, name, value);
+        else
+            mistake_memory(l);
+    }
+}
+
+static bool take_switch(struct loading *l, struct slice flag)
+{
+    if (slice_is(flag, "help"))
+        return l->help = true;
+    if (slice_is(flag, "version"))
+        return l->version = true;
+    if (slice_is(flag, "check-config"))
+        return l->check = true;
+    if (slice_is(flag, "dev") && l->sources->program == CONFIG_SERVICE)
+        return l->c->dev = true;
+    return false;
+}
+
+static bool takes_value(struct loading *l, struct slice flag)
+{
+    struct slice name;
+
+    if (slice_is(flag, "env-file") || slice_is(flag, "kafka-config"))
+        return true;
+    name = variable_of_flag(&l->c->arena, flag);
+    return name.ptr && is_known_variable(l, name);
+}
+
+static void load_flags(struct loading *l)
+{
+    for (int i = 1; i < l->sources->argc; i++) {
+        const char *arg = l->sources->argv[i];
+        const char *equals = strchr(arg, '=');
+        struct slice flag;
+        if (strcmp(arg, "-h") == 0 || strcmp(arg, "-V") == 0) {
+            (void)take_switch(l, slice_str(arg[1] == 'h' ? "help" : "version"));
+            continue;
+        }
+        flag = strncmp(arg, "--", 2) != 0 ? slice_of("", 0)
+               : equals                   ? slice_of(arg + 2, (size_t)(equals - arg) - 2)
+                                          : slice_str(arg + 2);
+        if (!equals && take_switch(l, flag))
+            continue;
+        if (flag.len == 0 || !takes_value(l, flag))
+            config_mistake(l->mistakes, arg, "unknown flag, see --help");
+        else if (equals)
+            take_flag(l, flag, slice_str(equals + 1));
+        else if (i + 1 < l->sources->argc)
+            take_flag(l, flag, slice_str(l->sources->argv[++i]));
+        else
+            config_mistake(l->mistakes, arg, "a value must follow");
+    }
+}
+
+/* ---- from the layers to the struct ---- */
+
+/* The value of `name` from the first layer that has it, as itself or as a file. */
+static struct slice look_up(struct loading *l, struct slice name, bool secret)
+{
+    char file_name[128];
+
+    snprintf(file_name, sizeof(file_name), "%.*s_FILE", SLICE_ARG(name));
+    for (size_t i = 0; i < LAYERS; i++) {
+        const struct setting *direct = find_setting(&l->layers[i], name);
+        const struct setting *file =
+            secret ? find_setting(&l->layers[i], slice_str(file_name)) : NULL;
+        if (direct && file)
+            config_mistake(l->mistakes, file_name, "%.*s is given as well", SLICE_ARG(name));
+        if (direct)
+            return direct->value;
+        if (file)
+            return secret_from_file(l, name, file->value);
+    }
+    return slice_of(NULL, 0);
+}
+
+static void apply_table(struct loading *l)
+{
+    for (size_t i = 0; i < config_table_len; i++) {
+        const struct config_entry *entry = &config_table[i];
+        struct slice value = slice_of(NULL, 0);
+        if (entry->initial)
+            config_apply(l->c, entry, slice_str(entry->initial), l->mistakes);
+        if (entry->programs & l->sources->program)
+            value = look_up(l, slice_str(entry->name), entry->flags & CONFIG_SECRET);
+        if (value.len)
+            config_apply(l->c, entry, value, l->mistakes);
+    }
+}
+
+static bool has_property(const struct config *c, const char *name)
+{
+    for (size_t i = 0; i < c->properties_len; i++)
+        if (strcmp(c->properties[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+static void add_property(struct loading *l, struct slice variable)
+{
+    static const char suffix[] = "_FILE";
+    struct config *c = l->c;
+    struct slice value;
+    char *name;
+
+    if (variable.len > sizeof(suffix) && memcmp(variable.ptr + variable.len - 5, suffix, 5) == 0)
+        variable.len -= 5;
+    name = config_property_name(&c->arena, variable);
+    if (!name || has_property(c, name))
+        return;
+    value = arena_copy(&c->arena, look_up(l, variable, true));
+    if (value.ptr)
+        c->properties[c->properties_len++] =
+            (struct config_property){arena_copy(&c->arena, variable).ptr, name, value.ptr};
+}
+
+static void apply_properties(struct loading *l)
+{
+    size_t most = 0;
+
+    for (size_t i = 0; i < LAYERS; i++)
+        most += l->layers[i].len;
+    l->c->properties = arena_alloc(&l->c->arena, (most + 1) * sizeof(struct config_property));
+    if (!l->c->properties) {
+        mistake_memory(l);
+        return;
+    }
+    for (size_t i = 0; i < LAYERS; i++)
+        for (size_t k = 0; k < l->layers[i].len; k++)
+            add_property(l, l->layers[i].items[k].name);
+}
+
+/* ---- what hangs together ---- */
+
+static void check_smtp(struct loading *l)
+{
+    struct config *c = l->c;
+
+    if (c->smtp_tls == CONFIG_TLS_DEFAULT)
+        c->smtp_tls = c->smtp_port == 465 ? CONFIG_TLS_TLS : CONFIG_TLS_STARTTLS;
+    if (c->mode != CONFIG_MODE_SMTP)
+        return;
+    if (!c->smtp_host)
+        config_mistake(l->mistakes, "SMTP_HOST", "needed with EMAIL_MODE=smtp");
+    if (!c->smtp_from)
+        config_mistake(l->mistakes, "SMTP_FROM", "needed with EMAIL_MODE=smtp");
+    if (c->smtp_user && !c->smtp_password)
+        config_mistake(l->mistakes, "SMTP_PASSWORD", "needed with SMTP_USER");
+    if (c->smtp_password && !c->smtp_user)
+        config_mistake(l->mistakes, "SMTP_USER", "needed with SMTP_PASSWORD");
+}
+
+static void check_service(struct loading *l)
+{
+    struct config *c = l->c;
+    struct error err = {0};
+
+    if (c->redis_url && !config_parse_redis_url(c, slice_str(c->redis_url), &err))
+        config_mistake(l->mistakes, "REDIS_URL", "%s", err.text);
+    if (c->dev)
+        c->mode = CONFIG_MODE_LOG;
+    check_smtp(l);
+    if (c->retry_max_ms < c->retry_base_ms)
+        config_mistake(l->mistakes, "EMAIL_RETRY_MAX_MS", "smaller than EMAIL_RETRY_BASE_MS");
+    if (c->max_in_flight_bytes < c->max_event_bytes)
+        config_mistake(l->mistakes, "EMAIL_MAX_IN_FLIGHT_BYTES",
+                       "smaller than EMAIL_MAX_EVENT_BYTES");
+    if (strcmp(c->kafka_topic_events, c->kafka_topic_dlq) == 0)
+        config_mistake(l->mistakes, "KAFKA_TOPIC_EMAIL_DLQ",
+                       "the same topic as KAFKA_TOPIC_EMAIL_EVENTS");
+}
+
+enum config_result config_load(struct config *c, const struct config_sources *sources,
+                               struct buf *mistakes)
+{
+    struct loading l = {.c = c, .sources = sources, .mistakes = mistakes};
+
+    *c = (struct config){0};
+    load_flags(&l);
+    if (!l.help && !l.version) {
+        load_environment(&l);
+        load_env_file(&l);
+        apply_table(&l);
+        apply_properties(&l);
+        if (!arena_alloc(&c->arena, 1) || mistakes->failed)
+            mistake_memory(&l);
+        else if (c->kafka_topic_events && c->kafka_topic_dlq)
+            check_service(&l);
+    }
+    for (size_t i = 0; i < LAYERS; i++)
+        free(l.layers[i].items);
+    if (mistakes->len || mistakes->failed)
+        return CONFIG_WRONG;
+    return l.help ? CONFIG_HELP : l.version ? CONFIG_VERSION : l.check ? CONFIG_CHECK : CONFIG_OK;
+}
+
+void config_cleanup(struct config *c)
+{
+    arena_wipe(&c->arena);
+    arena_cleanup(&c->arena);
+    *c = (struct config){0};
+}

@@ -1,0 +1,64 @@
+#include "base/utf8.h"
+
+static bool is_tail(unsigned char c)
+{
+    return (c & 0xC0) == 0x80;
+}
+
+unsigned utf8_decode(struct slice s, uint32_t *code)
+{
+    const unsigned char *p = (const unsigned char *)s.ptr;
+    uint32_t value;
+    unsigned len;
+
+    if (s.len == 0)
+        return 0;
+    if (p[0] < 0x80) {
+        value = p[0];
+        len = 1;
+    } else if (p[0] >= 0xC2 && p[0] <= 0xDF) {
+        value = p[0] & 0x1F;
+        len = 2;
+    } else if (p[0] >= 0xE0 && p[0] <= 0xEF) {
+        value = p[0] & 0x0F;
+        len = 3;
+    } else if (p[0] >= 0xF0 && p[0] <= 0xF4) {
+        value = p[0] & 0x07;
+        len = 4;
+    } else {
+        return 0;
+    }
+    if (s.len < len)
+        return 0;
+    for (unsigned i = 1; i < len; i++) {
+        if (!is_tail(p[i]))
+            return 0;
+        value = value << 6 | (p[i] & 0x3F);
+    }
+    if ((len == 3 && value < 0x800) || (len == 4 && value < 0x10000) || value > 0x10FFFF ||
+        (value >= 0xD800 && value <= 0xDFFF))
+        return 0;
+    if (code)
+        *code = value;
+    return len;
+}
+
+bool utf8_valid(struct slice s)
+{
+    while (s.len) {
+        unsigned len = utf8_decode(s, NULL);
+        if (!len)
+            return false;
+        s.ptr += len;
+        s.len -= len;
+    }
+    return true;
+}
+
+bool utf8_is_ascii(struct slice s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if ((unsigned char)s.ptr[i] >= 0x80)
+            return false;
+    return true;
+}
