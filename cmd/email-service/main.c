@@ -1,0 +1,84 @@
+/* email-service: the daemon. See docs/EMAIL_SERVICE_KAFKA.md. */
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/config.h"
+#include "idempotency/store.h"
+#include "kafka/kafka_settings.h"
+#include "service.h"
+
+static const char usage[] =
+    "Usage: email-service [options]\n\n"
+    "Consumes email events from Kafka, and sends each once, over SMTP or to the log.\n";
+
+static const char default_sender[] = "no-reply@localhost"; /* log mode only */
+
+static bool print(const struct buf *text, FILE *to)
+{
+    return !text->failed && fwrite(text->ptr ? text->ptr : "", 1, text->len, to) == text->len &&
+           fflush(to) == 0;
+}
+
+/* What only other modules can judge. */
+static void check_modules(const struct config *c, struct arena *arena, struct address *from,
+                          struct buf *mistakes)
+{
+    struct error err = {0};
+
+    for (size_t i = 0; i < c->properties_len; i++) {
+        const struct kafka_property property = {c->properties[i].name, c->properties[i].value};
+        error_clear(&err);
+        if (!kafka_property_check(&property, &err))
+            config_mistake(mistakes, c->properties[i].variable, "%s", err.text);
+    }
+    error_clear(&err);
+    if (!address_from_parts(arena, slice_str(c->smtp_from ? c->smtp_from : default_sender),
+                            slice_str(c->smtp_from_name), from, &err))
+        config_mistake(mistakes, "SMTP_FROM", "%s", err.text);
+    if (c->redis_tls && !redis_store_has_tls())
+        config_mistake(mistakes, "REDIS_URL",
+                       "rediss:// needs a build with hiredis 1.0 or later and its TLS library");
+}
+
+static int say_mistakes(const struct buf *mistakes)
+{
+    fputs("email-service: the configuration is wrong:\n", stderr);
+    if (!print(mistakes, stderr))
+        fputs("out of memory\n", stderr);
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    const struct config_sources sources = {
+        .program = CONFIG_SERVICE, .argc = argc, .argv = argv, .environ = environ};
+    struct config config;
+    struct buf text = {0};
+    struct arena arena;
+    struct service_options options = {.config = &config};
+    enum config_result result = config_load(&config, &sources, &text);
+    int code = 0;
+
+    arena_init(&arena);
+    if (result == CONFIG_HELP) {
+        config_help(&text, CONFIG_SERVICE, usage);
+        code = print(&text, stdout) ? 0 : 1;
+    } else if (result == CONFIG_VERSION) {
+        code = printf("email-service %s\n", EMAIL_VERSION) > 0 ? 0 : 1;
+    } else {
+        if (result != CONFIG_WRONG)
+            check_modules(&config, &arena, &options.from, &text);
+        if (text.len || text.failed)
+            code = say_mistakes(&text);
+        else if (result == CONFIG_CHECK)
+            code = puts("The configuration is right.") >= 0 ? 0 : 1;
+    }
+    if (result == CONFIG_OK && code == 0) {
+        log_set_level(config.log_level);
+        code = service_run(&options);
+    }
+    buf_cleanup(&text);
+    arena_cleanup(&arena);
+    config_cleanup(&config);
+    return code;
+}

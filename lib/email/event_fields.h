@@ -1,0 +1,21 @@
+/* The fields of an event, one decoder each: from JSON values to struct event. Internal to event.c.
+ */
+#ifndef EMAIL_EVENT_FIELDS_H
+#define EMAIL_EVENT_FIELDS_H
+
+#include "email/event.h"
+
+struct json_t;
+
+struct event_decoder {
+    struct arena *arena;
+    struct event *ev;
+    struct error *err;
+    enum event_status status; /* why the last step failed */
+};
+
+/* Decodes every known field of the object; messageID first, so that a bad event can be named. False
+ * with d->status and d->err set. */
+BASE_CHECK bool event_fields_decode(struct event_decoder *d, const struct json_t *object);
+
+#endif
