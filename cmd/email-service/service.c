@@ -278,8 +278,6 @@ static void fill_snapshot(struct service *s, struct snapshot *out)
     store_state(s->store, &out->redis);
     transport_state(s->transport, &out->smtp);
     fill_partitions(s, out);
-    process_stats_read(&s->process);
-    out->process = s->process;
 }
 
 static void on_request(void *ctx, const char *path, struct http_answer *answer)
@@ -288,6 +286,9 @@ static void on_request(void *ctx, const char *path, struct http_answer *answer)
     struct snapshot snapshot;
 
     fill_snapshot(s, &snapshot);
+    if (strcmp(path, "/metrics") == 0)
+        process_stats_read(&s->process); /* nobody else wants to know, and it costs system calls */
+    snapshot.process = s->process;
     answer->status =
         pages_render(path, &snapshot, &s->metrics, &answer->body, &answer->content_type);
 }

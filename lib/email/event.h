@@ -26,7 +26,7 @@ enum {
     EVENT_MAX_HEADER_NAME = 64,
     EVENT_MAX_HEADER_VALUE = 8192,
     EVENT_MAX_HEADER_WORD = 900, /* without a space, so that every line can be folded below 998 */
-    EVENT_FINGERPRINT_LEN = 32 /* hexadecimal digits */
+    EVENT_FINGERPRINT_LEN = 32   /* hexadecimal digits */
 };
 
 struct address_list {
@@ -36,7 +36,7 @@ struct address_list {
 
 struct attachment {
     struct slice filename;     /* UTF-8 */
-    struct slice content_type; /* "type/subtype" with optional parameters, checked against RFC 2045's grammar */
+    struct slice content_type; /* "type/subtype" with parameters, by RFC 2045's grammar */
     struct slice content;      /* decoded bytes */
     struct slice content_id;   /* without angle brackets; absent: not inline */
 };
@@ -54,8 +54,7 @@ struct event {
     struct slice subject;          /* absent only where a template is named */
     struct slice text, html;       /* absent or content */
     struct slice template_name;
-    struct slice locale; /* absent without a template */
-    struct slice data;   /* the template's data as compact JSON with sorted keys; absent without a template */
+    struct slice locale, data; /* absent without a template; data: compact JSON, sorted keys */
     struct attachment *attachments;
     size_t attachments_len;
     struct extra_header *headers; /* sorted by name without case: a JSON object has no order */
@@ -69,17 +68,18 @@ struct event {
 
 enum event_status { EVENT_OK, EVENT_INVALID, EVENT_TOO_LARGE, EVENT_NO_MEMORY };
 
-/* Decodes and validates one record value. value.ptr == NULL (a tombstone) is invalid. On EVENT_INVALID and
- * EVENT_TOO_LARGE err says which field and why, without repeating its content (it ends up in a header and in the
- * log); out->message_id is set where it could be read and is valid by itself, else absent.
- * EVENT_NO_MEMORY says nothing about the event: try again. Bodies are normalised to nothing: text and html are
- * the very bytes of the JSON strings. */
+/* Decodes and validates one record value. value.ptr == NULL (a tombstone) is invalid. On
+ * EVENT_INVALID and EVENT_TOO_LARGE err says which field and why, without repeating its content (it
+ * ends up in a header and in the log); out->message_id is set where it could be read and is valid
+ * by itself, else absent. EVENT_NO_MEMORY says nothing about the event: try again. Bodies are
+ * normalised to nothing: text and html are the very bytes of the JSON strings. */
 BASE_CHECK enum event_status event_decode(struct arena *arena, struct slice value,
                                           size_t max_event_bytes, struct event *out,
                                           struct error *err);
 
-/* The envelope: how many distinct recipients there are, and the i-th of them (to, then cc, then bcc). An address that
- * stands in several places is listed once; the lists themselves are kept as given. */
+/* The envelope: how many distinct recipients there are, and the i-th of them (to, then cc, then
+ * bcc). An address that stands in several places is listed once; the lists themselves are kept as
+ * given. */
 size_t event_recipients(const struct event *ev);
 const struct address *event_recipient(const struct event *ev, size_t i);
 

@@ -1,5 +1,5 @@
-/* The grammar of the strings that end up in header fields, and strict base64. All refuse rather than
- * repair. Pure. */
+/* The grammar of the strings that end up in header fields, and strict base64. All refuse rather
+ * than repair. Pure. */
 #ifndef EMAIL_SYNTAX_H
 #define EMAIL_SYNTAX_H
 
@@ -37,8 +37,8 @@ size_t syntax_longest_word(struct slice text);
 /* Like strcmp, ASCII letters compared without case, whatever the locale. */
 int syntax_compare_nocase(struct slice a, struct slice b);
 
-/* RFC 4648 section 4, strictly: padded, nothing but the alphabet, unused bits zero. Decodes to `out`, which
- * has room for text.len / 4 * 3 bytes; false where the text is no base64. */
+/* RFC 4648 section 4, strictly: padded, nothing but the alphabet, unused bits zero. Decodes to
+ * `out`, which has room for text.len / 4 * 3 bytes; false where the text is no base64. */
 bool syntax_base64_decode(struct slice text, unsigned char *out, size_t *out_len);
 
 #endif

@@ -1,0 +1,97 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "base/json_out.h"
+#include "base/utf8.h"
+
+static void string(struct slice text, const char *wanted)
+{
+    struct buf b;
+
+    buf_init(&b);
+    json_out_string(&b, text);
+    assert_string_equal(b.ptr, wanted);
+    buf_cleanup(&b);
+}
+
+static void test_strings(void **state)
+{
+    (void)state;
+    string(slice_of(NULL, 0), "null");
+    string(slice_str(""), "\"\"");
+    string(slice_str("plain / text"), "\"plain / text\"");
+    string(slice_str("\"\\\b\f\n\r\t"), "\"\\\"\\\\\\b\\f\\n\\r\\t\"");
+    string(slice_of("a\0b", 3), "\"a\\u0000b\"");
+    string(slice_str("\x01\x1f\x7f"), "\"\\u0001\\u001f\\u007f\"");
+    string(slice_str("\xc3\xbc\xf0\x9f\x98\x80"), "\"\xc3\xbc\xf0\x9f\x98\x80\"");
+    string(slice_str("a\xff\xc3"), "\"a\xef\xbf\xbd\xef\xbf\xbd\"");
+}
+
+static void test_object(void **state)
+{
+    struct buf b;
+
+    (void)state;
+    buf_init(&b);
+    json_out_comma(&b);
+    buf_add_char(&b, '{');
+    json_out_field_str(&b, "a", slice_str("x,"));
+    json_out_field_i64(&b, "b", INT64_MIN);
+    json_out_name(&b, "c");
+    buf_add_char(&b, '[');
+    json_out_comma(&b);
+    json_out_string(&b, slice_str("{"));
+    json_out_comma(&b);
+    json_out_string(&b, slice_of(NULL, 0));
+    buf_add_char(&b, ']');
+    json_out_field_bool(&b, "d\"", true);
+    json_out_name(&b, "e");
+    buf_add_str(&b, "{}");
+    json_out_field_bool(&b, "f", false);
+    buf_add_char(&b, '}');
+    assert_string_equal(b.ptr, "{\"a\":\"x,\",\"b\":-9223372036854775808,\"c\":[\"{\",null],"
+                               "\"d\\\"\":true,\"e\":{},\"f\":false}");
+    buf_cleanup(&b);
+}
+
+/* Whatever the bytes, the result is one line of JSON that another parser reads. */
+static void test_any_bytes(void **state)
+{
+    struct buf b;
+
+    (void)state;
+    buf_init(&b);
+    for (unsigned n = 0; n < 0x10000; n++) {
+        char bytes[] = {'a', (char)(n >> 8), (char)n, 'b'};
+        json_t *read;
+        buf_clear(&b);
+        json_out_string(&b, slice_of(bytes, sizeof(bytes)));
+        assert_null(strpbrk(b.ptr, "\r\n"));
+        read = json_loadb(b.ptr, b.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+        if (!read)
+            fail_msg("%04x", n);
+        if (utf8_valid(slice_of(bytes, sizeof(bytes)))) {
+            assert_int_equal(json_string_length(read), sizeof(bytes));
+            assert_memory_equal(json_string_value(read), bytes, sizeof(bytes));
+        }
+        json_decref(read);
+    }
+    buf_cleanup(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_strings),
+        cmocka_unit_test(test_object),
+        cmocka_unit_test(test_any_bytes),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
