@@ -107,7 +107,7 @@ static void do_mark_sent(struct job *job)
 {
     const struct sent_mark mark = {.sent_at_unix_ms = clock_unix_ms(),
                                    .attempts = job->machine.attempts + 1,
-                                   .recipients = (uint32_t)event_recipients(&job->event)};
+                                   .recipients = job->accepted_recipients};
 
     job->store_ops++;
     store_mark_sent(pipeline_of(job)->parts.store, &job->claim, &mark, on_marked, job);
@@ -228,8 +228,10 @@ static void feed_outcome(struct job *job, const struct outcome *outcome)
                 : "");
         memcpy(job->reply, outcome->reply, sizeof(job->reply));
     }
-    if (outcome->class == OUTCOME_SENT)
+    if (outcome->class == OUTCOME_SENT) {
         job->accepted_unix_ms = clock_unix_ms();
+        job->accepted_recipients = (uint32_t)(job->mail.recipients_len - outcome->refused_len);
+    }
     report_outcome(job, outcome);
     job_feed(job, &input);
     if (job->machine.state == MACHINE_RELEASING || job->machine.state == MACHINE_RETRY_WAIT ||

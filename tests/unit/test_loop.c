@@ -51,6 +51,11 @@ static void tick(int max_wait_ms)
     assert_true(loop_tick(loop, max_wait_ms, &err));
 }
 
+static void *name(const char *letter)
+{
+    return (void *)(uintptr_t)letter;
+}
+
 static void note_timer(void *ctx)
 {
     note(*(const char *)ctx);
@@ -73,11 +78,11 @@ static void tick_order(void **state)
     (void)state;
     assert_int_equal(pipe(fds), 0);
     assert_int_equal(write(fds[1], "x", 1), 1);
-    loop_defer(loop, &task, note_timer, "d");
-    loop_timer_init(&t, note_timer, "t");
+    loop_defer(loop, &task, note_timer, name("d"));
+    loop_timer_init(&t, note_timer, name("t"));
     assert_true(loop_timer_start(loop, &t, 0));
-    assert_true(loop_fd_add(loop, &w, fds[0], EPOLLIN, note_fd, "f", &err));
-    assert_true(loop_at_tick_end(loop, note_timer, "e"));
+    assert_true(loop_fd_add(loop, &w, fds[0], EPOLLIN, note_fd, name("f"), &err));
+    assert_true(loop_at_tick_end(loop, note_timer, name("e")));
     tick(0);
     assert_string_equal(trace, "ftde");
     loop_fd_remove(loop, &w);
@@ -131,7 +136,7 @@ static void timers_in_order(void **state)
 
     (void)state;
     for (int i = 0; i < 8; i++) {
-        loop_timer_init(&t[i], note_timer, (void *)(uintptr_t)&names[i]);
+        loop_timer_init(&t[i], note_timer, name(&names[i]));
         assert_true(loop_timer_start(loop, &t[i], delays[i]));
     }
     loop_timer_stop(loop, &t[4]);
@@ -175,10 +180,10 @@ static void tasks(void **state)
     struct loop_task first = {0}, second = {0}, third = {0};
 
     (void)state;
-    loop_defer(loop, &first, note_timer, "1");
-    loop_defer(loop, &second, note_timer, "2");
-    loop_defer(loop, &third, note_timer, "3");
-    loop_defer(loop, &first, note_timer, "1"); /* queued once */
+    loop_defer(loop, &first, note_timer, name("1"));
+    loop_defer(loop, &second, note_timer, name("2"));
+    loop_defer(loop, &third, note_timer, name("3"));
+    loop_defer(loop, &first, note_timer, name("1")); /* queued once */
     loop_undefer(loop, &third);
     loop_undefer(loop, &third);
     memset(&again_task, 0, sizeof(again_task));
@@ -220,7 +225,7 @@ static void woken_from_another_thread(void **state)
     pthread_t thread;
 
     (void)state;
-    loop_on_wake(loop, note_timer, "w");
+    loop_on_wake(loop, note_timer, name("w"));
     assert_int_equal(pthread_create(&thread, NULL, wake_from_thread, NULL), 0);
     tick(5000);
     pthread_join(thread, NULL);
@@ -236,7 +241,7 @@ static void many_timers_random(void **state)
 
     (void)state;
     for (int i = 0; i < N; i++)
-        loop_timer_init(&t[i], note_timer, "");
+        loop_timer_init(&t[i], note_timer, name(""));
     for (int i = 0; i < 20000; i++) {
         seed = seed * 1664525 + 1013904223;
         struct loop_timer *one = &t[seed / 7 % N];

@@ -1,0 +1,725 @@
+/* The consumer and the dead-letter producer against librdkafka's in-process mock cluster. Its first
+ * join of a group takes 3 s, so each test does as much as it can with one. */
+#include "kafka/consumer.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <librdkafka/rdkafka.h>
+#include <librdkafka/rdkafka_mock.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "kafka/dead_letter.h"
+#include "kafka/mock_broker.h"
+
+enum { MAX_TAKEN = 4096, PATIENCE_MS = 60000 };
+
+struct taken {
+    int32_t partition;
+    int64_t offset;
+    uint64_t generation;
+    bool open;
+    char value[64];
+    size_t headers_len;
+};
+
+/* What a program around the consumer would be. */
+struct member {
+    struct consumer *consumer;
+    struct taken taken[MAX_TAKEN];
+    size_t len, window; /* at most `window` of them are open; 0: no limit */
+    bool finish_at_once, finish_on_revoke, abandon_on_revoke;
+    unsigned revoked;
+    bool closed, fatal;
+    struct record last; /* slices point to last_* */
+    char last_key[32], last_header[64];
+};
+
+struct fixture {
+    struct loop *loop;
+    struct mock_broker *broker;
+    rd_kafka_mock_cluster_t *cluster; /* a second one, for tests that make it refuse */
+    rd_kafka_t *producer;
+    const char *brokers;
+    char group[32];
+    struct member a, b;
+};
+
+/* ---- the member's callbacks ---- */
+
+static size_t open_records(const struct member *m)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < m->len; i++)
+        n += m->taken[i].open;
+    return n;
+}
+
+static size_t room(void *ctx)
+{
+    const struct member *m = ctx;
+
+    if (m->len == MAX_TAKEN)
+        return 0;
+    return !m->window || open_records(m) < m->window ? 1 : 0;
+}
+
+static void on_record(void *ctx, const struct record *r)
+{
+    struct member *m = ctx;
+    struct taken *t = &m->taken[m->len++];
+
+    assert_int_equal(room(ctx) > 0 || m->len == MAX_TAKEN || open_records(m) <= m->window, 1);
+    *t = (struct taken){r->partition, r->offset, r->generation, true, "", r->headers_len};
+    snprintf(t->value, sizeof(t->value), "%.*s", SLICE_ARG(r->value));
+    m->last = *r;
+    snprintf(m->last_key, sizeof(m->last_key), "%.*s", SLICE_ARG(r->key));
+    if (r->headers_len)
+        snprintf(m->last_header, sizeof(m->last_header), "%.*s=%.*s", SLICE_ARG(r->headers[0].name),
+                 SLICE_ARG(r->headers[0].value));
+    if (m->finish_at_once) {
+        t->open = false;
+        consumer_done(m->consumer, t->partition, t->generation, t->offset);
+    }
+}
+
+static void finish(struct member *m, struct taken *t, bool done)
+{
+    if (!t->open)
+        return;
+    t->open = false;
+    if (done)
+        consumer_done(m->consumer, t->partition, t->generation, t->offset);
+    else
+        consumer_abandon(m->consumer, t->partition, t->generation, t->offset);
+}
+
+static void finish_all(struct member *m, bool done)
+{
+    for (size_t i = 0; i < m->len; i++)
+        finish(m, &m->taken[i], done);
+}
+
+static void on_revoking(void *ctx, int32_t partition, uint64_t generation, bool lost)
+{
+    struct member *m = ctx;
+
+    (void)lost;
+    m->revoked++;
+    for (size_t i = 0; i < m->len; i++)
+        if (m->taken[i].partition == partition && m->taken[i].generation == generation) {
+            if (m->finish_on_revoke)
+                finish(m, &m->taken[i], true);
+            else if (m->abandon_on_revoke)
+                finish(m, &m->taken[i], false);
+        }
+}
+
+static void on_fatal(void *ctx, const char *reason)
+{
+    struct member *m = ctx;
+
+    m->fatal = true;
+    fail_msg("fatal: %s", reason);
+}
+
+static void on_closed(void *ctx)
+{
+    struct member *m = ctx;
+
+    m->closed = true;
+}
+
+/* ---- helpers ---- */
+
+static void join(struct fixture *f, struct member *m, const char *topic, uint64_t grace_ms)
+{
+    static const struct consumer_callbacks callbacks = {room, on_record, on_revoking, on_fatal,
+                                                        on_closed};
+    const struct consumer_settings settings = {
+        .kafka = {.brokers = f->brokers, .client_id = "test"},
+        .group = f->group,
+        .topic = topic,
+        .revoke_grace_ms = grace_ms,
+    };
+    struct error err = {0};
+
+    m->closed = false;
+    m->consumer = consumer_new(f->loop, &settings, &callbacks, m, &err);
+    if (!m->consumer)
+        fail_msg("%s", err.text);
+}
+
+static void tick(struct fixture *f)
+{
+    assert_true(loop_tick(f->loop, 20, NULL));
+}
+
+#define wait_until(f, condition)                                                                   \
+    do {                                                                                           \
+        const uint64_t until_ms_ = clock_monotonic_ms() + PATIENCE_MS;                             \
+        while (!(condition)) {                                                                     \
+            if (clock_monotonic_ms() > until_ms_)                                                  \
+                fail_msg("never came true: %s", #condition);                                       \
+            tick(f);                                                                               \
+        }                                                                                          \
+    } while (0)
+
+static void run_for(struct fixture *f, uint64_t ms)
+{
+    const uint64_t until_ms = clock_monotonic_ms() + ms;
+
+    while (clock_monotonic_ms() < until_ms)
+        tick(f);
+}
+
+static void leave(struct fixture *f, struct member *m)
+{
+    consumer_close(m->consumer);
+    assert_false(m->closed);
+    wait_until(f, m->closed);
+    consumer_destroy(m->consumer);
+    m->consumer = NULL;
+}
+
+static void publish(struct fixture *f, const char *topic, int32_t partition, unsigned from,
+                    unsigned to)
+{
+    for (unsigned i = from; i < to; i++) {
+        char value[32];
+        snprintf(value, sizeof(value), "%d/%u", (int)partition, i);
+        assert_int_equal(
+            rd_kafka_producev(f->producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(partition),
+                              RD_KAFKA_V_KEY("key", 3), RD_KAFKA_V_VALUE(value, strlen(value)),
+                              RD_KAFKA_V_HEADER("trace", "t1", 2),
+                              RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END),
+            0);
+    }
+    assert_int_equal(rd_kafka_flush(f->producer, 10000), 0);
+}
+
+static void create_topic(struct fixture *f, const char *topic, int partitions)
+{
+    struct error err = {0};
+
+    if (!mock_broker_create_topic(f->broker, topic, partitions, &err))
+        fail_msg("%s", err.text);
+}
+
+static unsigned assigned(const struct member *m)
+{
+    struct consumer_state state;
+
+    consumer_state(m->consumer, &state);
+    return state.assigned;
+}
+
+/* Per partition: each offset from 0 on, once, in order. */
+static void assert_in_order(const struct member *m, int32_t partition, int64_t from, int64_t to)
+{
+    for (size_t i = 0; i < m->len; i++)
+        if (m->taken[i].partition == partition) {
+            char value[32];
+            assert_int_equal(m->taken[i].offset, from);
+            snprintf(value, sizeof(value), "%d/%u", (int)partition, (unsigned)from++);
+            assert_string_equal(m->taken[i].value, value);
+        }
+    assert_int_equal(from, to);
+}
+
+static int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    static unsigned n;
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    char text[256];
+
+    if (!f)
+        return -1;
+    *state = f;
+    log_set_level(LOG_ERROR);
+    snprintf(f->group, sizeof(f->group), "group-%u", ++n);
+    f->loop = loop_new(NULL);
+    f->broker = mock_broker_start(NULL);
+    if (!f->loop || !f->broker)
+        return -1;
+    f->brokers = mock_broker_bootstrap(f->broker);
+    rd_kafka_conf_set(conf, "bootstrap.servers", mock_broker_bootstrap(f->broker), text,
+                      sizeof(text));
+    rd_kafka_conf_set(conf, "linger.ms", "1", text, sizeof(text));
+    f->producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
+    return f->producer ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+
+    consumer_destroy(f->a.consumer);
+    consumer_destroy(f->b.consumer);
+    if (f->cluster)
+        rd_kafka_mock_cluster_destroy(f->cluster);
+    rd_kafka_destroy(f->producer);
+    mock_broker_stop(f->broker);
+    loop_destroy(f->loop);
+    log_drain(100);
+    free(f);
+    return 0;
+}
+
+/* ---- the consumer ---- */
+
+static void takes_everything_once(void **state)
+{
+    struct fixture *f = *state;
+    struct partition_state partitions[8];
+    struct consumer_state s;
+
+    create_topic(f, "t", 3);
+    for (int32_t p = 0; p < 3; p++)
+        publish(f, "t", p, 0, 400);
+    f->a.finish_at_once = true;
+    join(f, &f->a, "t", 1000);
+    wait_until(f, f->a.len == 1200);
+    for (int32_t p = 0; p < 3; p++)
+        assert_in_order(&f->a, p, 0, 400);
+    assert_string_equal(f->a.last_key, "key");
+    assert_string_equal(f->a.last_header, "trace=t1");
+    assert_in_range(f->a.last.timestamp_unix_ms, 1, clock_unix_ms());
+
+    assert_int_equal(consumer_partitions(f->a.consumer, partitions, 8), 3);
+    for (int32_t p = 0; p < 3; p++) {
+        assert_int_equal(partitions[p].partition, p);
+        assert_int_equal(partitions[p].watermark, 400);
+        assert_int_equal(partitions[p].lag, 0);
+        assert_int_equal(partitions[p].under_way, 0);
+    }
+    run_for(f, 1200);
+    consumer_state(f->a.consumer, &s);
+    assert_true(s.up);
+    assert_int_equal(s.assigned, 3);
+    assert_int_equal(s.consumed, 1200);
+    assert_string_equal(s.error, "");
+    leave(f, &f->a);
+
+    /* Everything is committed: the next one gets only what is new. */
+    publish(f, "t", 1, 400, 401);
+    join(f, &f->b, "t", 1000);
+    wait_until(f, f->b.len == 1);
+    run_for(f, 500);
+    assert_in_order(&f->b, 1, 400, 401);
+    assert_int_equal(f->b.len, 1);
+}
+
+static void keeps_to_the_window(void **state)
+{
+    struct fixture *f = *state;
+    struct member *m = &f->a;
+
+    create_topic(f, "t", 2);
+    publish(f, "t", 0, 0, 300);
+    publish(f, "t", 1, 0, 5);
+    m->window = 10;
+    join(f, m, "t", 1000);
+    wait_until(f, m->len == 10);
+    run_for(f, 1500);
+    assert_int_equal(m->len, 10);
+
+    /* Room again, without a word: nothing; with a word: what there is. */
+    finish(m, &m->taken[3], true);
+    consumer_pump(m->consumer);
+    wait_until(f, m->len == 11);
+    for (size_t i = 0; i < 305; i++) {
+        wait_until(f, m->len > i);
+        finish(m, &m->taken[i], true);
+        consumer_pump(m->consumer);
+    }
+    assert_in_order(m, 0, 0, 300);
+    assert_in_order(m, 1, 0, 5);
+}
+
+static void commits_the_watermark_only(void **state)
+{
+    struct fixture *f = *state;
+    struct partition_state p;
+
+    create_topic(f, "t", 1);
+    publish(f, "t", 0, 0, 10);
+    join(f, &f->a, "t", 200);
+    wait_until(f, f->a.len == 10);
+    for (size_t i = 0; i < 10; i++)
+        if (i != 4 && i != 7)
+            finish(&f->a, &f->a.taken[i], true);
+    finish(&f->a, &f->a.taken[7], false);
+    assert_int_equal(consumer_partitions(f->a.consumer, &p, 1), 1);
+    assert_int_equal(p.watermark, 4);
+    assert_int_equal(p.under_way, 1);
+    /* A generation that is over or never was is ignored. */
+    consumer_done(f->a.consumer, 0, f->a.taken[4].generation + 1, 4);
+    consumer_done(f->a.consumer, 0, 0, 4);
+    consumer_done(f->a.consumer, 9, f->a.taken[4].generation, 4);
+    assert_int_equal(consumer_partitions(f->a.consumer, &p, 1), 1);
+    assert_int_equal(p.watermark, 4);
+    leave(f, &f->a); /* offset 4 is still under way: the grace is over, then it goes */
+
+    join(f, &f->b, "t", 200);
+    wait_until(f, f->b.len == 6);
+    assert_in_order(&f->b, 0, 4, 10);
+    finish_all(&f->b, true);
+    leave(f, &f->b);
+}
+
+/* How often each of the 2 × 200 records was taken, by either; none may be missing. */
+static size_t taken_twice(const struct fixture *f)
+{
+    unsigned count[2][200] = {0};
+    const struct member *members[] = {&f->a, &f->b};
+    size_t twice = 0;
+
+    for (size_t m = 0; m < 2; m++)
+        for (size_t i = 0; i < members[m]->len; i++)
+            count[members[m]->taken[i].partition][members[m]->taken[i].offset]++;
+    for (size_t i = 0; i < 400; i++) {
+        assert_int_not_equal(count[i / 200][i % 200], 0);
+        twice += count[i / 200][i % 200] - 1;
+    }
+    return twice;
+}
+
+/* The second member joins while ten records are under way at the first. The mock cluster refuses
+ * commits once a group is rebalancing (Kafka does not), so what the first finishes or gives up in
+ * its grace comes again; nothing else does. */
+static void join_second(struct fixture *f, uint64_t grace_ms)
+{
+    create_topic(f, "t", 2);
+    publish(f, "t", 0, 0, 200);
+    publish(f, "t", 1, 0, 200);
+    f->a.window = 10;
+    join(f, &f->a, "t", grace_ms);
+    wait_until(f, f->a.len == 10);
+    f->b.finish_at_once = true;
+    join(f, &f->b, "t", grace_ms);
+    wait_until(f, assigned(&f->a) == 1 && assigned(&f->b) == 1);
+    assert_true(f->a.revoked >= 2);
+    f->a.window = 0;
+    f->a.finish_at_once = true;
+    consumer_pump(f->a.consumer);
+    wait_until(f, f->a.len + f->b.len >= 410);
+    run_for(f, 500);
+    assert_int_equal(taken_twice(f), 10);
+    assert_true(f->b.len > 0);
+}
+
+static void finishes_on_revocation(void **state)
+{
+    struct fixture *f = *state;
+
+    f->a.finish_on_revoke = true;
+    join_second(f, 60000); /* finished at once, so the grace is not waited for */
+}
+
+static void abandons_on_revocation(void **state)
+{
+    struct fixture *f = *state;
+
+    f->a.abandon_on_revoke = true;
+    join_second(f, 60000);
+}
+
+static void grace_ends(void **state)
+{
+    struct fixture *f = *state;
+
+    join_second(f, 500);
+    finish_all(&f->a, true); /* of a generation that is over: harmless */
+    run_for(f, 300);
+    assert_false(f->a.fatal || f->b.fatal);
+}
+
+static void use_second_cluster(struct fixture *f, const char *topic)
+{
+    f->cluster = rd_kafka_mock_cluster_new(f->producer, 1);
+    assert_non_null(f->cluster);
+    f->brokers = rd_kafka_mock_cluster_bootstraps(f->cluster);
+    assert_int_equal(rd_kafka_mock_topic_create(f->cluster, topic, 1, 1), 0);
+}
+
+static bool error_says(const struct member *m, const char *text)
+{
+    struct consumer_state s;
+
+    consumer_state(m->consumer, &s);
+    return s.up && s.assigned == 0 && strstr(s.error, text);
+}
+
+static void topic_comes_later(void **state)
+{
+    struct fixture *f = *state;
+    struct consumer_state s;
+
+    use_second_cluster(f, "later");
+    rd_kafka_mock_topic_set_error(f->cluster, "later", RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+    join(f, &f->a, "later", 200);
+    wait_until(f, error_says(&f->a, "'later' does not exist"));
+    rd_kafka_mock_topic_set_error(f->cluster, "later", RD_KAFKA_RESP_ERR_NO_ERROR);
+    wait_until(f, assigned(&f->a) == 1);
+    consumer_state(f->a.consumer, &s);
+    assert_string_equal(s.error, "");
+}
+
+static void ends_at_any_time(void **state)
+{
+    struct fixture *f = *state;
+    const uint64_t from_ms = clock_monotonic_ms();
+
+    create_topic(f, "t", 1);
+    publish(f, "t", 0, 0, 50);
+    join(f, &f->a, "t", 200); /* closed before it joined */
+    leave(f, &f->a);
+    join(f, &f->a, "t", 200); /* destroyed before the loop turned once */
+    consumer_destroy(f->a.consumer);
+    join(f, &f->a, "t", 200); /* destroyed in the middle of joining */
+    run_for(f, 1500);
+    consumer_destroy(f->a.consumer);
+    f->a.window = 3;
+    join(f, &f->a, "t", 200); /* destroyed with records under way and in the queue */
+    join(f, &f->b, "t", 200);
+    wait_until(f, f->a.len + f->b.len >= 3);
+    consumer_destroy(f->a.consumer);
+    f->a.consumer = NULL;
+    consumer_destroy(NULL);
+    assert_in_range(clock_monotonic_ms() - from_ms, 0, 60000);
+}
+
+static void broker_is_gone(void **state)
+{
+    struct fixture *f = *state;
+    struct consumer_state s = {.up = true};
+    uint64_t from_ms;
+
+    create_topic(f, "t", 1);
+    publish(f, "t", 0, 0, 5);
+    join(f, &f->a, "t", 200);
+    wait_until(f, f->a.len == 5);
+    run_for(f, 1500);
+    rd_kafka_destroy(f->producer);
+    mock_broker_stop(f->broker);
+    f->broker = NULL;
+    f->producer = NULL;
+    from_ms = clock_monotonic_ms();
+    while (s.up) {
+        tick(f);
+        consumer_state(f->a.consumer, &s);
+    }
+    assert_in_range(clock_monotonic_ms() - from_ms, 0, 6000);
+    assert_string_not_equal(s.error, "");
+    finish_all(&f->a, true);
+    consumer_close(f->a.consumer);
+    run_for(f, 500);
+    from_ms = clock_monotonic_ms();
+    consumer_destroy(f->a.consumer); /* in the middle of closing, with nobody to answer */
+    f->a.consumer = NULL;
+    assert_in_range(clock_monotonic_ms() - from_ms, 0, 8000);
+}
+
+static int tear_down_without_broker(void **state)
+{
+    struct fixture *f = *state;
+
+    if (f->producer)
+        return tear_down(state);
+    loop_destroy(f->loop);
+    free(f);
+    return 0;
+}
+
+static void refuses_bad_settings(void **state)
+{
+    static const struct consumer_callbacks callbacks = {room, on_record, on_revoking, on_fatal,
+                                                        on_closed};
+    static const struct kafka_property acks = {"acks", "1"};
+    static const char *const names[] = {"", ".", "..", "^email.*", "a b", "a/b"};
+    struct fixture *f = *state;
+    struct consumer_settings s = {.kafka = {.brokers = "localhost:1"}, .group = "g"};
+    struct error err = {0};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        s.topic = names[i];
+        assert_null(consumer_new(f->loop, &s, &callbacks, NULL, &err));
+    }
+    error_clear(&err);
+    s.topic = "t";
+    s.kafka.properties = &acks;
+    s.kafka.properties_len = 1;
+    assert_null(consumer_new(f->loop, &s, &callbacks, NULL, &err));
+    assert_non_null(strstr(err.text, "acks"));
+}
+
+/* ---- the dead-letter producer ---- */
+
+struct answer {
+    unsigned acknowledged, refused;
+    char error[128];
+};
+
+static void on_answer(void *ctx, bool acknowledged, const char *error)
+{
+    struct answer *a = ctx;
+
+    assert_non_null(error);
+    a->acknowledged += acknowledged;
+    a->refused += !acknowledged;
+    snprintf(a->error, sizeof(a->error), "%s", error);
+}
+
+static void on_dlq_fatal(void *ctx, const char *reason)
+{
+    (void)ctx;
+    fail_msg("fatal: %s", reason);
+}
+
+static struct dlq *new_dlq(struct fixture *f, const char *brokers)
+{
+    const struct kafka_settings settings = {.brokers = brokers, .client_id = "test"};
+    struct error err = {0};
+    struct dlq *d = dlq_new(f->loop, &settings, "dlq", on_dlq_fatal, f, &err);
+
+    if (!d)
+        fail_msg("%s", err.text);
+    return d;
+}
+
+static void letter_arrives(void **state)
+{
+    struct fixture *f = *state;
+    const struct record_header own[] = {{{"trace", 5}, {"t1", 2}}};
+    struct record record = {.topic = slice_str("t"),
+                            .partition = 7,
+                            .offset = 99,
+                            .key = slice_str("key"),
+                            .value = slice_str("not json"),
+                            .headers = own,
+                            .headers_len = 1};
+    const struct dead_letter letter = {
+        .record = &record, .reason = "invalid_event", .error = "not JSON", .attempts = 1};
+    struct answer answer = {0};
+    struct dlq_state s;
+    struct dlq *d;
+
+    create_topic(f, "dlq", 1);
+    d = new_dlq(f, f->brokers);
+    dlq_produce(d, &letter, on_answer, &answer);
+    dlq_state(d, &s);
+    assert_int_equal(s.waiting, 1);
+    assert_int_equal(answer.acknowledged + answer.refused, 0);
+    wait_until(f, answer.acknowledged == 1);
+    record.key = (struct slice){0}; /* a tombstone without a key */
+    record.value = (struct slice){0};
+    dlq_produce(d, &letter, on_answer, &answer);
+    wait_until(f, answer.acknowledged == 2);
+    run_for(f, 1200);
+    dlq_state(d, &s);
+    assert_true(s.up);
+    assert_int_equal(s.waiting, 0);
+    assert_string_equal(s.error, "");
+    dlq_destroy(d);
+    dlq_destroy(NULL);
+
+    join(f, &f->a, "dlq", 200);
+    wait_until(f, f->a.len == 2);
+    assert_string_equal(f->a.taken[0].value, "not json");
+    assert_int_equal(f->a.taken[0].headers_len, 8);
+    assert_string_equal(f->a.last_header, "trace=t1");
+    assert_null(f->a.last.key.ptr);
+    assert_null(f->a.last.value.ptr);
+}
+
+static void letter_too_large(void **state)
+{
+    struct fixture *f = *state;
+    static char value[300000];
+    const struct record record = {
+        .topic = slice_str("t"), .key = slice_str("key"), .value = {value, sizeof(value)}};
+    const struct dead_letter letter = {.record = &record, .reason = "too_large"};
+    struct answer answer = {0};
+    struct dlq *d;
+
+    use_second_cluster(f, "dlq");
+    d = new_dlq(f, f->brokers);
+    rd_kafka_mock_push_request_errors(
+        f->cluster, 0 /* Produce */, 3, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
+        RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
+    dlq_produce(d, &letter, on_answer, &answer);
+    wait_until(f, answer.acknowledged == 1); /* the fourth time, with a quarter of 64 KiB */
+    for (unsigned i = 0; i < 40; i++)
+        rd_kafka_mock_push_request_errors(f->cluster, 0, 1, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
+    dlq_produce(d, &letter, on_answer, &answer);
+    wait_until(f, answer.refused == 1); /* never takes anything: said, not retried for ever */
+    assert_non_null(strstr(answer.error, "too large"));
+    dlq_destroy(d);
+}
+
+static void nobody_listens(void **state)
+{
+    struct fixture *f = *state;
+    const struct record record = {.topic = slice_str("t"), .value = slice_str("v")};
+    const struct dead_letter letter = {.record = &record, .reason = "expired"};
+    struct answer answer = {0};
+    struct dlq_state s;
+    struct dlq *d = new_dlq(f, "127.0.0.1:1");
+    uint64_t from_ms;
+
+    dlq_produce(d, &letter, on_answer, &answer);
+    run_for(f, 1500);
+    dlq_state(d, &s);
+    assert_false(s.up);
+    assert_non_null(strstr(s.error, "refused"));
+    assert_int_equal(s.waiting, 1);
+    from_ms = clock_monotonic_ms();
+    dlq_destroy(d);
+    assert_in_range(clock_monotonic_ms() - from_ms, 0, 8000);
+    assert_int_equal(answer.acknowledged + answer.refused, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(takes_everything_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(keeps_to_the_window, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(commits_the_watermark_only, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(finishes_on_revocation, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(abandons_on_revocation, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(grace_ends, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(topic_comes_later, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(ends_at_any_time, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(broker_is_gone, set_up, tear_down_without_broker),
+        cmocka_unit_test_setup_teardown(refuses_bad_settings, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(letter_arrives, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(letter_too_large, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(nobody_listens, set_up, tear_down),
+    };
+    const size_t len = sizeof(tests) / sizeof(*tests);
+    int failures = 0, status;
+
+    /* Nearly all of it is waiting, so they run side by side, each in a process of its own. */
+    for (size_t i = 0; i < len; i++) {
+        const pid_t pid = fork();
+        if (pid < 0)
+            return 1;
+        if (pid == 0) {
+            cmocka_set_test_filter(tests[i].name);
+            return cmocka_run_group_tests(tests, NULL, NULL);
+        }
+    }
+    for (size_t i = 0; i < len; i++)
+        if (wait(&status) < 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
+            failures++;
+    return failures;
+}
