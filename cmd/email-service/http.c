@@ -357,17 +357,26 @@ static void on_completed(void *ctx, struct MHD_Connection *connection, void **sl
 
 /* ---- start and end ---- */
 
+static size_t leave_escaped(void *ctx, struct MHD_Connection *connection, char *text)
+{
+    (void)ctx;
+    (void)connection;
+    return strlen(text);
+}
+
 static bool start_daemon(struct http *h, struct error *err)
 {
     const union MHD_DaemonInfo *info;
 
+    /* Our paths need no decoding, and "%00" must not cut one short. */
     h->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET, 0, NULL, NULL,
                                  on_request, h, MHD_OPTION_CONNECTION_LIMIT,
                                  /* Those that were cut still count until libmicrohttpd runs. */
                                  2 * h->limits.max_connections + ACCEPTS_A_TICK,
                                  MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
                                  MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
-                                 MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_END);
+                                 MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
+                                 MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, NULL, MHD_OPTION_END);
     if (!h->daemon)
         return error_set(err, "cannot start libmicrohttpd: %s", strerror(errno));
     info = MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_EPOLL_FD);

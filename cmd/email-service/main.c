@@ -66,8 +66,7 @@ int main(int argc, char **argv)
     } else if (result == CONFIG_VERSION) {
         code = printf("email-service %s\n", EMAIL_VERSION) > 0 ? 0 : 1;
     } else {
-        if (result != CONFIG_WRONG)
-            check_modules(&config, &arena, &options.from, &text);
+        check_modules(&config, &arena, &options.from, &text);
         if (text.len || text.failed)
             code = say_mistakes(&text);
         else if (result == CONFIG_CHECK)

@@ -377,6 +377,9 @@ static void check_service(struct loading *l)
     check_smtp(l);
     if (c->retry_max_ms < c->retry_base_ms)
         config_mistake(l->mistakes, "EMAIL_RETRY_MAX_MS", "smaller than EMAIL_RETRY_BASE_MS");
+    if (c->lease_seconds >= c->ttl_hours * 3600)
+        config_mistake(l->mistakes, "IDEMPOTENCY_LEASE_SECONDS",
+                       "not shorter than IDEMPOTENCY_TTL_HOURS");
     if (c->max_in_flight_bytes < c->max_event_bytes)
         config_mistake(l->mistakes, "EMAIL_MAX_IN_FLIGHT_BYTES",
                        "smaller than EMAIL_MAX_EVENT_BYTES");

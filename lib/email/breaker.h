@@ -1,7 +1,8 @@
 /* Circuit breaker for the relay. Pure.
  *
- * Closed: everybody may try. Open, after `threshold` failures in a row: one at a time may try (the probe). The
- * first success closes it. There is no clock in it: how often a probe comes is the retry policy's business. */
+ * Closed: everybody may try. Open, after `threshold` failures in a row: one at a time may try (the
+ * probe). The first success closes it. There is no clock in it: how often a probe comes is the
+ * retry policy's business. */
 #ifndef EMAIL_BREAKER_H
 #define EMAIL_BREAKER_H
 

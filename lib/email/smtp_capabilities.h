@@ -18,8 +18,9 @@ struct smtp_capabilities {
     bool in_reply;       /* private: between the first and the last line of a reply */
 };
 
-/* Takes each line that the relay says before the first MAIL, with or without its line end. Each 250 reply replaces what
- * the one before it said (the last EHLO counts, RFC 3207 section 4.2), and so does a 220. */
+/* Takes each line that the relay says before the first MAIL, with or without its line end. Each 250
+ * reply replaces what the one before it said (the last EHLO counts, RFC 3207 section 4.2), and so
+ * does a 220. */
 void smtp_capabilities_line(struct smtp_capabilities *c, struct slice line);
 
 #endif

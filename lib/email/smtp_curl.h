@@ -23,8 +23,4 @@ BASE_CHECK bool smtp_curl_add(struct smtp_curl *c, struct smtp_curl_transfer *t,
 /* Drops the connection at once, without a QUIT. Not from inside a callback of libcurl's. */
 void smtp_curl_remove(struct smtp_curl *c, struct smtp_curl_transfer *t);
 
-/* Shuts down the sockets that libcurl watches for the transfer, so that whatever it still wants to
- * say fails at once. May be called from inside its callbacks. */
-void smtp_curl_shut(struct smtp_curl *c, const struct smtp_curl_transfer *t);
-
 #endif

@@ -4,8 +4,8 @@
  * What the modes of smtp_settings.tls promise: STARTTLS and IMPLICIT verify the relay's certificate
  * and host name or fail. OPPORTUNISTIC takes TLS where it is offered and verifies nothing: whoever
  * can forge a certificate can take STARTTLS away as well, so refusing would cost delivery and win
- * nothing (RFC 7435); it protects from listeners only, and so do credentials sent over it. NONE
- * never uses TLS. */
+ * nothing (RFC 7435). It protects the mail, and the credentials, from listeners only. NONE never
+ * uses TLS, and sends credentials in clear. */
 #ifndef EMAIL_SMTP_LINK_H
 #define EMAIL_SMTP_LINK_H
 

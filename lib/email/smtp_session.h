@@ -1,5 +1,6 @@
-/* A session with the relay: opened by a link, then one transaction after the other, deadlines, QUIT. It owns the
- * connection and knows nothing of queues: what becomes of it and of its mail goes to its owner by events. */
+/* A session with the relay: opened by a link, then one transaction after the other, deadlines,
+ * QUIT. It owns the connection and knows nothing of queues: what becomes of it and of its mail goes
+ * to its owner by events. */
 #ifndef EMAIL_SMTP_SESSION_H
 #define EMAIL_SMTP_SESSION_H
 
@@ -32,6 +33,7 @@ struct smtp_session {
     void *mail_owner;                 /* for the owner: whose mail it carries */
     enum session_state state;
     unsigned mails; /* finished over this session */
+    bool quit_said;
 
     /* private from here on */
     struct loop *loop;

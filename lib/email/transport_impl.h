@@ -1,5 +1,5 @@
-/* For the backends of transport.h only: what every delivery begins with, so that transport_dot() and
- * transport_cancel() find its backend. */
+/* For the backends of transport.h only: what every delivery begins with, so that transport_dot()
+ * and transport_cancel() find its backend. */
 #ifndef EMAIL_TRANSPORT_IMPL_H
 #define EMAIL_TRANSPORT_IMPL_H
 

@@ -4,7 +4,10 @@
  * Every operation is asynchronous and answered exactly once, never before the call returns, on the
  * loop's thread, within settings.timeout_ms (STORE_UNAVAILABLE then: the operation may or may not
  * have taken effect, and repeating it with the same token is harmless and right). The claim and its
- * strings stay the caller's and must live until the answer. Not thread-safe. */
+ * strings stay the caller's and must live until the answer. While the state is not up everything is
+ * answered STORE_UNAVAILABLE without being asked. Callbacks may do anything, even destroy the
+ * store. Only where there is no memory for an operation is it refused at once, from within the
+ * call. Not thread-safe. */
 #ifndef IDEMPOTENCY_STORE_H
 #define IDEMPOTENCY_STORE_H
 

@@ -80,6 +80,20 @@ static void fixture_exec(const struct redis_server *s, const char *const extra[]
     _exit(127);
 }
 
+/* Whether it is our server that answers there, and not another test's that was quicker to take the
+ * port. One that refuses INFO (a password) is given the benefit of the doubt. */
+static bool fixture_is_ours(const struct redis_server *s, redisContext *c)
+{
+    redisReply *r = redisCommand(c, "INFO server");
+    char line[40];
+    bool ours;
+
+    snprintf(line, sizeof(line), "process_id:%ld\r", (long)s->pid);
+    ours = !r || r->type != REDIS_REPLY_STRING || strstr(r->str, line);
+    freeReplyObject(r);
+    return ours;
+}
+
 /* Starts it again on the port it has. False where it ended at once (the port was taken meanwhile).
  */
 static bool redis_server_launch(struct redis_server *s, const char *const extra[])
@@ -93,8 +107,9 @@ static bool redis_server_launch(struct redis_server *s, const char *const extra[
             return false;
         c = fixture_connect(s->port);
         if (c) {
+            bool ours = fixture_is_ours(s, c);
             redisFree(c);
-            return true;
+            return ours;
         }
         fixture_sleep_ms(10);
     }
