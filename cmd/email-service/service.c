@@ -54,7 +54,6 @@ struct service {
 
     enum phase phase;
     struct loop_timer phase_timer;
-    bool relay_was_up;
     int exit_code;
 };
 
@@ -215,20 +214,9 @@ static void on_room_again(void *ctx)
 static void on_parts_changed(void *ctx)
 {
     struct service *s = ctx;
-    struct transport_state relay;
 
-    if (!s->pipeline)
-        return;
-    transport_state(s->transport, &relay);
-    if (relay.up != s->relay_was_up) {
-        s->relay_was_up = relay.up;
-        if (relay.up)
-            log_info("The relay answers again");
-        else
-            log_error("The relay is in outage, probing with one event at a time",
-                      LOG_STR("error", relay.error));
-    }
-    pipeline_parts_changed(s->pipeline);
+    if (s->pipeline)
+        pipeline_parts_changed(s->pipeline);
 }
 
 /* ---- HTTP ---- */
@@ -387,7 +375,6 @@ static bool start_transport(struct service *s, struct error *err)
         .changed_ctx = s,
     };
 
-    s->relay_was_up = true;
     s->transport = c->mode == CONFIG_MODE_SMTP ? smtp_transport_new(s->loop, &settings, err)
                                                : log_transport_new(s->loop, err);
     return s->transport != NULL;

@@ -321,8 +321,7 @@ void smtp_session_allow(struct smtp_session *s, bool go)
 {
     if (s->state != SESSION_BUSY || !s->asked)
         return;
-    /* What came while we waited for the permission belongs before the dot, and is no answer to it.
-     */
+    /* What came while we waited for the permission is no answer to the dot. */
     receive(s);
     smtp_transaction_allow(&s->transaction, go);
     write_now(s);

@@ -588,9 +588,9 @@ def test_a_reply_that_comes_together_with_the_permission(relay, sender, say):
     s.mail(1, fence="hold")
     s.event("before_dot", id=1)
     s.process.send_signal(signal.SIGSTOP)
+    s.command("dot 1 go")  # first, so that it is seen first
     said.set()
     relay.wait(lambda: not said.is_set())
-    s.command("dot 1 go")
     s.process.send_signal(signal.SIGCONT)
     expect(s.outcome(1), "retry", "reply", "fence")
     relay.wait(lambda: relay.sessions[0].ended)
