@@ -109,7 +109,7 @@ static void write_close(struct buf *out, const char *boundary)
 static void write_text(struct buf *out, const char *subtype, struct slice text,
                        enum mime_position position)
 {
-    struct mime_text_plan plan = mime_plan_text(text, position);
+    struct mime_text_plan plan = mime_plan_text(text);
 
     buf_add_str(out, "Content-Type: text/");
     buf_add_str(out, subtype);

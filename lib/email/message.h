@@ -28,8 +28,8 @@ void message_cleanup(struct message *m);
  * holds nothing to be sent. m->from points into ev or settings.
  *
  * Text and html read back as they were given, but for line ends: LF and CRLF are both CRLF on the
- * wire. A text that doesn't end with a line end comes back without one (mime_body.h). Attachments
- * read back byte for byte. */
+ * wire. A plain ASCII text that ends the message gets the line end that it lacks (mime_body.h).
+ * Attachments read back byte for byte. */
 BASE_CHECK bool message_compose(struct message *m, const struct event *ev,
                                 const struct message_settings *settings, int64_t date_unix_ms,
                                 struct error *err);

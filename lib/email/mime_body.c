@@ -35,7 +35,7 @@ static bool base64_is_shorter(size_t text, size_t encoded, size_t lines)
     return base64 + base64 / 76 * 2 < quoted + quoted / 76 * 3;
 }
 
-struct mime_text_plan mime_plan_text(struct slice text, enum mime_position position)
+struct mime_text_plan mime_plan_text(struct slice text)
 {
     struct mime_text_plan plan = {.encoding = MIME_7BIT};
     struct slice rest = text;
@@ -46,8 +46,6 @@ struct mime_text_plan mime_plan_text(struct slice text, enum mime_position posit
         as_it_is &= scan_line(line.text, &plan.encoded);
         plan.lines++;
     }
-    if (position == MIME_ENDS_MESSAGE && !line.ended)
-        as_it_is = false;
     if (!as_it_is)
         plan.encoding = base64_is_shorter(text.len, plan.encoded, plan.lines)
                             ? MIME_BASE64
@@ -55,18 +53,18 @@ struct mime_text_plan mime_plan_text(struct slice text, enum mime_position posit
     return plan;
 }
 
-static void write_7bit(struct buf *out, struct slice text, size_t lines)
+static void write_7bit(struct buf *out, struct slice text, size_t lines, bool ends_message)
 {
     struct mime_text_line line;
     char *end;
 
-    if (!buf_reserve(out, text.len + lines))
+    if (!buf_reserve(out, text.len + lines + 2))
         return;
     end = out->ptr + out->len;
     while (mime_next_line(&text, &line)) {
         memcpy(end, line.text.ptr, line.text.len);
         end += line.text.len;
-        if (line.ended) {
+        if (line.ended || ends_message) { /* only the last one can be without */
             *end++ = '\r';
             *end++ = '\n';
         }
@@ -80,7 +78,7 @@ void mime_write_text(struct buf *out, struct slice text, const struct mime_text_
     bool ends_message = position == MIME_ENDS_MESSAGE;
 
     switch (plan->encoding) {
-    case MIME_7BIT: write_7bit(out, text, plan->lines); break;
+    case MIME_7BIT: write_7bit(out, text, plan->lines, ends_message); break;
     case MIME_QUOTED_PRINTABLE:
         mime_qp_text(out, text, plan->encoded, plan->lines, ends_message);
         break;

@@ -2,9 +2,10 @@
  *
  * A body's last line end: within a multipart, the line end before the boundary belongs to the
  * boundary (RFC 2046 section 5.1.1), so a text without one comes back without one. A body that ends
- * the message has to end with a line end, so there a text without one is encoded: in
- * quoted-printable it ends with a soft line break, in base64 the line end is outside the data. So
- * every text comes back exactly, but for LF that became CRLF. */
+ * the message has to end with a line end: in quoted-printable a text without one ends with a soft
+ * line break, in base64 the line end is outside the data, and a text that is fit for 7bit gets one,
+ * rather than be encoded for its sake alone. So every text comes back exactly, but for LF that
+ * became CRLF and that one line end. */
 #ifndef EMAIL_MIME_BODY_H
 #define EMAIL_MIME_BODY_H
 
@@ -29,7 +30,7 @@ struct mime_text_plan {
 
 /* 7bit where nothing on the way can alter the text; else quoted-printable or base64, whichever is
  * shorter. */
-struct mime_text_plan mime_plan_text(struct slice text, enum mime_position position);
+struct mime_text_plan mime_plan_text(struct slice text);
 
 void mime_write_text(struct buf *out, struct slice text, const struct mime_text_plan *plan,
                      enum mime_position position);

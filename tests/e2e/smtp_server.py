@@ -40,7 +40,7 @@ class Rule:
 class Mail:
     sender: str
     recipients: list
-    data: bytes  # without dot-stuffing and the final dot
+    data: bytes  # without stuffing and final dot
     parameters: str  # of MAIL
     connection: int
     time: float
@@ -295,9 +295,8 @@ class SmtpServer:
         self.running.set()
 
     def _spawn(self, target, *args):
-        thread = threading.Thread(target=target, args=args, daemon=True)
-        self.threads.append(thread)
-        thread.start()
+        self.threads.append(threading.Thread(target=target, args=args, daemon=True))
+        self.threads[-1].start()
 
     def _accept_connections(self, listener):
         while True:
@@ -435,12 +434,11 @@ class SmtpServer:
         return any(a.chunk == b.chunk for t in self.sessions for a, b in zip(t.commands, t.commands[1:]))
 
     def wait(self, condition, timeout=10):
-        """Waits until condition() is true; its value."""
+        """Waits until condition() is true."""
         end = time.monotonic() + timeout
-        while not (value := condition()):
+        while not condition():
             assert time.monotonic() < end, "the relay waited in vain; seen: %s" % dict(self.seen)
             time.sleep(0.005)
-        return value
 
     def wait_seen(self, stage, count=1, timeout=10):
         self.wait(lambda: self.seen[stage] >= count, timeout)

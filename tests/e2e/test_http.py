@@ -115,7 +115,7 @@ def test_requests_beyond_bounds(stack):
                     b"GET / HTTP/1.1\r\n" + b"X: " + b"y" * 1000000 + b"\r\n\r\n",
                     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"\x00" * 4096, b"garbage\r\n\r\n",
                     b"GET http://[ HTTP/9.9\r\n\r\n", b"POST / HTTP/1.1\r\nContent-Length: -5\r\n\r\n"):
-        with socket.create_connection(("127.0.0.1", service.port), timeout=5) as client:
+        with socket.create_connection(("127.0.0.1", service.port), timeout=1) as client:
             try:
                 client.sendall(request)
                 client.shutdown(socket.SHUT_WR)

@@ -257,10 +257,19 @@ BODIES = {
 def test_text(body):
     message = compose(event(text=body))
     assert message.get_content_type() == "text/plain" and message.get_content_charset() == "utf-8"
-    assert content(message) == lines(body)
-    assert lines(message.get_content()) == lines(body)
-    if 0 < len(body) and not body.endswith("\n"):
-        assert message["Content-Transfer-Encoding"] != "7bit"
+    expected = lines(body)
+    if body and message["Content-Transfer-Encoding"] == "7bit" and not body.endswith("\n"):
+        expected += "\n"  # it ends the message, which has to end with a line end
+    assert content(message) == expected
+    assert lines(message.get_content()) == expected
+
+
+def test_final_line_end():
+    for body in "Hello", "Your code is 123456.":
+        message = compose(event(text=body))
+        assert message["Content-Transfer-Encoding"] == "7bit"
+        assert message.get_content() == body + "\n"
+    assert compose(event(text="Grüße")).get_content() == "Grüße"
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
