@@ -28,7 +28,7 @@ struct job {
     bool reaped;              /* … which is at the end of this tick */
     int64_t accepted_unix_ms; /* when the relay took it; 0: not yet */
     uint32_t accepted_recipients;
-    bool unreadable_told;     /* the alarm about a foreign value was raised */
+    bool unreadable_told; /* the alarm about a foreign value was raised */
 
     struct claim claim; /* of the present attempt */
     unsigned store_ops; /* under way; a new claim waits until there are none */
