@@ -46,7 +46,7 @@ stop() {
 }
 trap stop INT TERM
 
-summary=() failed= lock=build/.lock
+summary=() failed=
 # step NAME COMMAND…: runs it in a process group of its own, so that a signal to this script ends it in order.
 step() {
     local name=$1 begin=$SECONDS status verdict
@@ -70,8 +70,16 @@ step() {
 
 # Two runs at once share the build folders: one builds, the other waits and finds it done.
 build() {
-    flock "$lock" sh -c 'cmake --preset "$1" >"$TMPDIR/configure.log" || { cat "$TMPDIR/configure.log"; exit 1; }
-        shift; cmake --build "$@"' build "$1" "--preset" "$@"
+    local preset=$1
+    shift
+    (
+        flock 9
+        cmake --preset "$preset" >"$TMPDIR/configure.log" 2>&1 || {
+            cat "$TMPDIR/configure.log"
+            exit 1
+        }
+        cmake --build --preset "$preset" "$@" -- --quiet
+    ) 9>build/.lock
 }
 
 unit_tests() {

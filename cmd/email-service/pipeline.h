@@ -23,7 +23,6 @@ struct pipeline_settings {
     size_t max_in_flight; /* events */
     size_t max_in_flight_bytes;
     size_t max_active; /* events that are being worked on (claimed, with the relay) at once */
-    bool log_mode;     /* nothing is secret in the log then */
 };
 
 struct pipeline_parts { /* borrowed; must outlive the pipeline */

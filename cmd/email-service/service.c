@@ -293,7 +293,8 @@ static bool start_http(struct service *s, struct error *err)
     snprintf(url, sizeof(url), strchr(shown, ':') ? "http://[%s]:%u/" : "http://%s:%u/", shown,
              http_port(s->http));
     log_info("HTTP server is listening", LOG_STR("address", c->http_listen),
-             LOG_INT("port", http_port(s->http)), LOG_STR("url", url));
+             LOG_INT("port", http_port(s->http)), LOG_STR("url", url),
+             LOG_STR("host", c->service_host));
     return true;
 }
 
@@ -415,7 +416,6 @@ static bool start_pipeline(struct service *s, struct error *err)
         /* Twice the connections keeps each one busy while the next mail's claim is under way. */
         .max_active =
             c->mode == CONFIG_MODE_SMTP ? c->smtp_max_connections * 2 + 16 : LOG_MODE_ACTIVE,
-        .log_mode = c->mode == CONFIG_MODE_LOG,
     };
     const struct pipeline_parts parts = {.loop = s->loop,
                                          .store = s->store,

@@ -102,8 +102,11 @@ static const struct kafka_property common[] = {
     {"socket.nagle.disable", "true"},
     {"socket.timeout.ms", "10000"}, /* a frozen broker is let go after that, not after a minute */
     {"statistics.interval.ms", "1000"},
-    {"topic.metadata.propagation.max.ms", "5000"},  /* a missing topic fails after that */
-    {"topic.metadata.refresh.interval.ms", "3000"}, /* a topic created later is found after that */
+    {"topic.metadata.propagation.max.ms", "5000"}, /* a missing topic fails after that */
+    /* A topic created later is found after that. Not a divisor of the mock cluster's 3 s and 9 s
+     * joins: metadata that arrives together with the answer to a join makes the consumer join anew.
+     */
+    {"topic.metadata.refresh.interval.ms", "2700"},
 };
 
 /* Of later versions: a full queue is looked at again after that, not after a second. */
