@@ -20,7 +20,7 @@ enum {
     STORE_TIMEOUT_MS = 2000, /* a Redis that takes longer is as good as away */
     REVOKE_GRACE_MS =
         5000, /* for mails whose final dot is on its way when their partition is taken */
-    CANCEL_GRACE_MS = 3000,  /* the same, at the end of SHUTDOWN_TIMEOUT_SECONDS */
+    CANCEL_GRACE_MS = 2000,  /* the same, at the end of SHUTDOWN_TIMEOUT_SECONDS */
     CLOSE_TIMEOUT_MS = 6000, /* for the last commit and for leaving the group */
     WATCHDOG_S = 20,         /* beyond all of these: the process ends whatever holds it */
     SMTP_IDLE_MS = 60000,

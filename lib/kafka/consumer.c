@@ -177,6 +177,9 @@ static bool start_client(struct consumer *c, const struct consumer_settings *set
         {"enable.auto.offset.store", "false"},
         {"enable.partition.eof", "false"},
         {"fetch.error.backoff.ms", "100"},
+        /* One fetch at a time is under way with a broker: a partition that was just assigned waits
+         * for the long poll of the others. */
+        {"fetch.wait.max.ms", "100"},
         {"isolation.level", "read_committed"},
         /* How long the others wait for us in a rebalance, and with a loop that hangs. */
         {"max.poll.interval.ms", poll_interval},

@@ -28,6 +28,7 @@ struct dlq {
     struct kafka_client client;
     struct loop *loop;
     char *topic;
+    rd_kafka_topic_t *handle; /* makes librdkafka know the topic before the first letter needs it */
     void (*fatal)(void *ctx, const char *reason);
     void *ctx;
     struct letter under_way; /* list head */
@@ -299,8 +300,12 @@ struct dlq *dlq_new(struct loop *loop, const struct kafka_settings *kafka, const
     d->under_way.previous = d->under_way.next = &d->under_way;
     conf = kafka_conf_new(kafka, ours, sizeof(ours) / sizeof(*ours), err);
     if (conf && kafka_client_start(&d->client, loop, KAFKA_CLIENT_PRODUCER, conf, RD_KAFKA_EVENT_DR,
-                                   &hooks, d, err))
-        return d;
+                                   &hooks, d, err)) {
+        d->handle = rd_kafka_topic_new(d->client.rk, topic, NULL);
+        if (d->handle)
+            return d;
+        error_set(err, "topic '%s': %s", topic, rd_kafka_err2str(rd_kafka_last_error()));
+    }
     dlq_destroy(d);
     return NULL;
 }
@@ -338,6 +343,8 @@ void dlq_destroy(struct dlq *d)
     loop_undefer(d->loop, &d->failed_task);
     for (struct letter *l = d->under_way.next; l != &d->under_way; l = l->next)
         l->fn = ignore_outcome;
+    if (d->handle)
+        rd_kafka_topic_destroy(d->handle);
     if (d->client.rk) {
         flush(d);
         rd_kafka_purge(d->client.rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |

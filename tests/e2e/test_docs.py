@@ -8,7 +8,7 @@ import pytest
 from lib_service import run
 
 ROOT = Path(__file__).resolve().parents[2]
-VARIABLE = re.compile(r"\b(?:KAFKA|REDIS|SMTP|EMAIL|IDEMPOTENCY|SHUTDOWN|LOG|ENABLE)_[A-Z_]*[A-Z]\b")
+VARIABLE = re.compile(r"\b(?:KAFKA|REDIS|SMTP|EMAIL|IDEMPOTENCY|SHUTDOWN|LOG|ENABLE)_[A-Z_]*[A-Z]\b(?!\.md)")
 TEST_VARIABLES = re.compile(r"^EMAIL_(TEST|BUILD)_|^EMAIL_SANITIZE$")
 
 
