@@ -63,7 +63,8 @@ def test_waits_no_longer_than_it_may(stack):
     stack.smtp.wait_held("dot")
     begin = time.monotonic()
     status = service.terminate()
-    assert time.monotonic() - begin < 5
+    # A few seconds more are for a dot that is out and for leaving the group.
+    assert time.monotonic() - begin < 7
     assert status == 0
     stack.smtp.accept()
 

@@ -1,4 +1,4 @@
-/* The consumer and the dead-letter producer against librdkafka's in-process mock cluster. Its first
+/* The consumer against librdkafka's in-process mock cluster. Its first
  * join of a group takes 3 s, so each test does as much as it can with one. */
 #include "kafka/consumer.h"
 
@@ -15,7 +15,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "kafka/dead_letter.h"
 #include "kafka/consumer_internal.h"
 #include "kafka/mock_broker.h"
 
@@ -613,132 +612,6 @@ static void refuses_bad_settings(void **state)
     assert_non_null(strstr(err.text, "acks"));
 }
 
-/* ---- the dead-letter producer ---- */
-
-struct answer {
-    unsigned acknowledged, refused;
-    char error[128];
-};
-
-static void on_answer(void *ctx, bool acknowledged, const char *error)
-{
-    struct answer *a = ctx;
-
-    assert_non_null(error);
-    a->acknowledged += acknowledged;
-    a->refused += !acknowledged;
-    snprintf(a->error, sizeof(a->error), "%s", error);
-}
-
-static void on_dlq_fatal(void *ctx, const char *reason)
-{
-    (void)ctx;
-    fail_msg("fatal: %s", reason);
-}
-
-static struct dlq *new_dlq(struct fixture *f, const char *brokers)
-{
-    const struct kafka_settings settings = {.brokers = brokers, .client_id = "test"};
-    struct error err = {0};
-    struct dlq *d = dlq_new(f->loop, &settings, "dlq", on_dlq_fatal, f, &err);
-
-    if (!d)
-        fail_msg("%s", err.text);
-    return d;
-}
-
-static void letter_arrives(void **state)
-{
-    struct fixture *f = *state;
-    const struct record_header own[] = {{{"trace", 5}, {"t1", 2}}};
-    struct record record = {.topic = slice_str("t"),
-                            .partition = 7,
-                            .offset = 99,
-                            .key = slice_str("key"),
-                            .value = slice_str("not json"),
-                            .headers = own,
-                            .headers_len = 1};
-    const struct dead_letter letter = {
-        .record = &record, .reason = "invalid_event", .error = "not JSON", .attempts = 1};
-    struct answer answer = {0};
-    struct dlq_state s;
-    struct dlq *d;
-
-    create_topic(f, "dlq", 1);
-    d = new_dlq(f, f->brokers);
-    dlq_produce(d, &letter, on_answer, &answer);
-    dlq_state(d, &s);
-    assert_int_equal(s.waiting, 1);
-    assert_int_equal(answer.acknowledged + answer.refused, 0);
-    wait_until(f, answer.acknowledged == 1);
-    record.key = (struct slice){0}; /* a tombstone without a key */
-    record.value = (struct slice){0};
-    dlq_produce(d, &letter, on_answer, &answer);
-    wait_until(f, answer.acknowledged == 2);
-    run_for(f, 1200);
-    dlq_state(d, &s);
-    assert_true(s.up);
-    assert_int_equal(s.waiting, 0);
-    assert_string_equal(s.error, "");
-    dlq_destroy(d);
-    dlq_destroy(NULL);
-
-    join(f, &f->a, "dlq", 200);
-    wait_until(f, f->a.len == 2);
-    assert_string_equal(f->a.taken[0].value, "not json");
-    assert_int_equal(f->a.taken[0].headers_len, 8);
-    assert_string_equal(f->a.last_header, "trace=t1");
-    assert_null(f->a.last.key.ptr);
-    assert_null(f->a.last.value.ptr);
-}
-
-static void letter_too_large(void **state)
-{
-    struct fixture *f = *state;
-    static char value[300000];
-    const struct record record = {
-        .topic = slice_str("t"), .key = slice_str("key"), .value = {value, sizeof(value)}};
-    const struct dead_letter letter = {.record = &record, .reason = "too_large"};
-    struct answer answer = {0};
-    struct dlq *d;
-
-    use_second_cluster(f, "dlq");
-    d = new_dlq(f, f->brokers);
-    rd_kafka_mock_push_request_errors(
-        f->cluster, 0 /* Produce */, 3, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
-        RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
-    dlq_produce(d, &letter, on_answer, &answer);
-    wait_until(f, answer.acknowledged == 1); /* the fourth time, with a quarter of 64 KiB */
-    for (unsigned i = 0; i < 40; i++)
-        rd_kafka_mock_push_request_errors(f->cluster, 0, 1, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
-    dlq_produce(d, &letter, on_answer, &answer);
-    wait_until(f, answer.refused == 1); /* never takes anything: said, not retried for ever */
-    assert_non_null(strstr(answer.error, "too large"));
-    dlq_destroy(d);
-}
-
-static void nobody_listens(void **state)
-{
-    struct fixture *f = *state;
-    const struct record record = {.topic = slice_str("t"), .value = slice_str("v")};
-    const struct dead_letter letter = {.record = &record, .reason = "expired"};
-    struct answer answer = {0};
-    struct dlq_state s;
-    struct dlq *d = new_dlq(f, "127.0.0.1:1");
-    uint64_t from_ms;
-
-    dlq_produce(d, &letter, on_answer, &answer);
-    run_for(f, 1500);
-    dlq_state(d, &s);
-    assert_false(s.up);
-    assert_non_null(strstr(s.error, "refused"));
-    assert_int_equal(s.waiting, 1);
-    from_ms = clock_monotonic_ms();
-    dlq_destroy(d);
-    assert_in_range(clock_monotonic_ms() - from_ms, 0, 8000);
-    assert_int_equal(answer.acknowledged + answer.refused, 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -753,9 +626,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(ends_at_any_time, set_up, tear_down),
         cmocka_unit_test_setup_teardown(broker_is_gone, set_up, tear_down_without_broker),
         cmocka_unit_test_setup_teardown(refuses_bad_settings, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(letter_arrives, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(letter_too_large, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(nobody_listens, set_up, tear_down),
     };
     const size_t len = sizeof(tests) / sizeof(*tests);
     int failures = 0, status;
