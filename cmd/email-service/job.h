@@ -5,8 +5,6 @@
 #include "lanes.h"
 #include "pipeline.h"
 
-enum job_list { JOB_LIST_NONE, JOB_LIST_READY };
-
 struct job {
     struct pipeline *pipeline;
     struct job *before, *after;             /* among all jobs, in the order they were taken */
@@ -23,6 +21,8 @@ struct job {
     struct machine machine;
     bool in_flight;           /* counted in the window: not settled, not abandoned */
     bool active;              /* counted in pipeline.active */
+    bool started;             /* its predecessors are finished */
+    bool may_probe;           /* counted in pipeline.probers */
     bool retry_waiting;       /* counted */
     bool over;                /* freed once nothing is under way for it any more */
     bool reaped;              /* … which is at the end of this tick */
@@ -33,6 +33,7 @@ struct job {
     struct claim claim; /* of the present attempt */
     unsigned store_ops; /* under way; a new claim waits until there are none */
     bool claim_wanted, renewing;
+    bool claim_unanswered; /* the same token is tried again: it may stand there */
     struct loop_timer timer, renew_timer;
 
     struct message message;
@@ -59,6 +60,7 @@ struct pipeline {
     struct lanes *key_lanes, *id_lanes;
     struct pipeline_counts counts;
     size_t active;
+    size_t probers; /* jobs that will tell whether the relay is back */
     uint64_t random_state;
     bool draining, empty_told;
     bool store_up, relay_up;
@@ -86,6 +88,8 @@ void report_claim(struct job *job, const struct claim_answer *answer);
 void report_outcome(const struct job *job, const struct outcome *outcome);
 void report_will_retry(const struct job *job, const struct outcome *outcome);
 void report_marked(const struct job *job, enum store_answer answer);
+/* What the dead letter says as dlq-error. */
+const char *report_why_dead(const struct job *job, enum dead_reason reason);
 void report_buried(const struct job *job, enum dead_reason reason);
 void report_bury_failed(const struct job *job, const char *error);
 void report_settled(const struct job *job, enum machine_result result);

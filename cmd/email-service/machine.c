@@ -42,6 +42,22 @@ bool machine_is_active(const struct machine *m)
     }
 }
 
+bool machine_may_probe(const struct machine *m)
+{
+    switch (m->state) {
+    case MACHINE_GATE:
+    case MACHINE_CLAIMING:
+    case MACHINE_PREPARING:
+    case MACHINE_SENDING:
+    case MACHINE_FENCING:
+    case MACHINE_DOT:
+    case MACHINE_ABORTING:
+    case MACHINE_RELEASING:
+    case MACHINE_RETRY_WAIT: return true;
+    default: return false;
+    }
+}
+
 bool machine_needs_renewal(const struct machine *m)
 {
     return m->held && m->state != MACHINE_OVER && m->state != MACHINE_RELEASING &&
@@ -123,9 +139,12 @@ static void wait_in(struct machine *m, struct machine_actions *out, enum machine
     act_wait(out, state == MACHINE_STORE_WAIT ? ACTION_WAIT_STORE : ACTION_WAIT, delay_ms);
 }
 
+/* What comes after a definite failure, the claim given up or not. A D that may stand for a mail
+ * already taken is kept: were it given up, the doubt would be forgotten. */
 static void continue_after_release(struct machine *m, struct machine_actions *out)
 {
-    m->held = m->fenced = false;
+    if (!m->inherited)
+        m->held = m->fenced = false;
     if (m->after_release == ACTION_BURY)
         bury(m, out);
     else if (m->after_release == ACTION_ABANDON)
@@ -136,8 +155,6 @@ static void continue_after_release(struct machine *m, struct machine_actions *ou
         wait_in(m, out, MACHINE_RETRY_WAIT, m->after_release_ms);
 }
 
-/* Gives up the claim and then does `next`. A D that stands for an earlier, ambiguous attempt is
- * never given up: the ambiguity would be forgotten. */
 static void release_then(struct machine *m, struct machine_actions *out,
                          enum machine_action_kind next, uint64_t delay_ms)
 {
@@ -146,21 +163,9 @@ static void release_then(struct machine *m, struct machine_actions *out,
     if (m->held && !m->inherited) {
         m->state = MACHINE_RELEASING;
         act(out, ACTION_RELEASE);
-        return;
+    } else {
+        continue_after_release(m, out);
     }
-    if (m->inherited && m->after_release == ACTION_WAIT) {
-        wait_in(m, out, MACHINE_RETRY_WAIT, delay_ms);
-        return;
-    }
-    if (m->inherited && m->after_release == ACTION_ENTER_GATE) {
-        enter_gate(m, out);
-        return;
-    }
-    if (m->inherited && m->after_release == ACTION_BURY) {
-        bury(m, out);
-        return;
-    }
-    continue_after_release(m, out);
 }
 
 static void die(struct machine *m, struct machine_actions *out, enum dead_reason reason)
@@ -415,13 +420,22 @@ static void on_released(struct machine *m, const struct machine_policy *policy,
     }
 }
 
+/* Where some recipients were refused the others have the mail: its D has to stay. */
+static void give_up_burying(struct machine *m, struct machine_actions *out)
+{
+    if (m->partial)
+        abandon(m, out);
+    else
+        release_then(m, out, ACTION_ABANDON, 0);
+}
+
 static void on_buried(struct machine *m, struct machine_actions *out, bool acknowledged)
 {
     if (m->state != MACHINE_BURYING)
         return;
     if (!acknowledged) {
         if (m->cancelled)
-            release_then(m, out, ACTION_ABANDON, 0);
+            give_up_burying(m, out);
         else {
             m->state = MACHINE_BURY_WAIT;
             act_wait(out, ACTION_WAIT, BURY_RETRY_MS);
@@ -444,14 +458,16 @@ static void on_marked(struct machine *m, struct machine_actions *out, enum store
 
     if (m->state != MACHINE_MARKING && !dead)
         return;
-    if (answer != STORE_UNAVAILABLE || gives_up(m)) {
+    /* Unprotected ones wait for nothing: their number would grow for as long as the store is away.
+     */
+    if (answer != STORE_UNAVAILABLE || m->unprotected || m->out_of_time) {
         finish(m, out, result);
         return;
     }
     /* Final all the same: the D that stands there stops a redelivery, and the mark is written from
      * memory when the store is back. */
     settle(m, out, result);
-    m->partial = !dead; /* remembers which mark it is */
+    m->mark_is_dead = dead;
     m->state = MACHINE_MARK_WAIT;
     act_wait(out, ACTION_WAIT_STORE, STORE_RETRY_MS);
 }
@@ -474,8 +490,8 @@ static void on_wake(struct machine *m, struct machine_actions *out)
         break;
     case MACHINE_BURY_WAIT: bury(m, out); break;
     case MACHINE_MARK_WAIT:
-        m->state = m->partial ? MACHINE_MARKING : MACHINE_MARKING_DEAD;
-        act(out, m->partial ? ACTION_MARK_SENT : ACTION_MARK_DEAD);
+        m->state = m->mark_is_dead ? MACHINE_MARKING_DEAD : MACHINE_MARKING;
+        act(out, m->mark_is_dead ? ACTION_MARK_DEAD : ACTION_MARK_SENT);
         break;
     default: break;
     }
@@ -483,8 +499,9 @@ static void on_wake(struct machine *m, struct machine_actions *out)
 
 static void on_give_up(struct machine *m, struct machine_actions *out, bool cancel)
 {
-    m->draining = true;
+    m->draining = m->draining || !cancel;
     m->cancelled = m->cancelled || cancel;
+    m->out_of_time = m->out_of_time || (cancel && m->draining);
     switch (m->state) {
     case MACHINE_GATE:
     case MACHINE_CLAIM_WAIT:
@@ -495,12 +512,12 @@ static void on_give_up(struct machine *m, struct machine_actions *out, bool canc
             abandon(m, out);
         break;
     case MACHINE_MARK_WAIT:
-        if (cancel)
+        if (m->out_of_time)
             abandon(m, out);
         break;
     case MACHINE_BURY_WAIT:
         if (cancel)
-            release_then(m, out, ACTION_ABANDON, 0);
+            give_up_burying(m, out);
         break;
     case MACHINE_RELEASING:
         if (cancel || m->after_release != ACTION_BURY)

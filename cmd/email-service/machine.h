@@ -124,8 +124,10 @@ struct machine {
     bool inherited;     /* … as a D that may stand for a mail already taken: never released */
     bool unprotected;   /* fail-open: sent without a claim */
     bool partial; /* sent, but some recipients were refused: dead letter first, then the mark */
+    bool mark_is_dead; /* MACHINE_MARK_WAIT: which mark is still to be written */
     bool settled;
     bool draining, cancelled;
+    bool out_of_time;     /* cancelled at the end of a drain: not even marks are waited for */
     bool dead_on_arrival; /* its dead letter needs no claim and leaves no mark */
     enum dead_reason reason;
     enum machine_action_kind after_release; /* WAIT, ENTER_GATE, BURY or ABANDON */
@@ -140,6 +142,9 @@ struct machine_actions machine_step(struct machine *m, const struct machine_poli
 
 /* True where the next attempt is the last one (mail.last_attempt). */
 bool machine_last_attempt(const struct machine *m, const struct machine_policy *policy);
+/* True while it is on its way to the relay, or will be after a retry's delay: it tells whether the
+ * relay is back. Not while it waits for somebody else's claim, for the store or for Kafka. */
+bool machine_may_probe(const struct machine *m);
 /* True while a claim must be renewed. */
 bool machine_needs_renewal(const struct machine *m);
 

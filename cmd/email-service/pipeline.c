@@ -141,7 +141,7 @@ size_t pipeline_room(const struct pipeline *p)
         return 0;
     if (!store_usable(p))
         return 0;
-    if (p->counts.in_flight > 0 && !p->relay_up)
+    if (p->probers > 0 && !p->relay_up)
         return 0; /* an outage must not empty the topic: the one that is here probes */
     return s->max_in_flight_bytes - p->counts.in_flight_bytes;
 }
@@ -236,6 +236,7 @@ void pipeline_recount(struct job *job)
 {
     struct pipeline *p = job->pipeline;
     const bool active = machine_is_active(&job->machine);
+    const bool may_probe = job->started && job->in_flight && machine_may_probe(&job->machine);
     const bool waiting =
         job->machine.state == MACHINE_RETRY_WAIT || job->machine.state == MACHINE_AMBIGUOUS_WAIT;
 
@@ -244,6 +245,16 @@ void pipeline_recount(struct job *job)
         job->active = active;
         if (!active)
             wake_gate(p);
+    }
+    if (may_probe != job->may_probe) {
+        p->probers += may_probe ? 1 : (size_t)-1;
+        job->may_probe = may_probe;
+        if (!may_probe && p->probe == job) /* the next one may try */
+            p->probe = NULL;
+        if (!may_probe && !p->relay_up) {
+            wake_gate(p);
+            loop_defer(p->parts.loop, &p->room_task, tell_room, p);
+        }
     }
     if (waiting != job->retry_waiting) {
         p->counts.retry_waiting += waiting ? 1 : (size_t)-1;
@@ -270,6 +281,7 @@ static void start(struct job *job)
 {
     static const struct machine_input begin = {.kind = INPUT_START};
 
+    job->started = true;
     job_feed(job, &begin);
 }
 
@@ -316,6 +328,8 @@ static bool copy_headers(struct job *job, const struct record *from)
             return false;
     }
     job->record.headers = headers;
+    for (size_t i = 0; i < from->headers_len; i++)
+        job->bytes += from->headers[i].name.len + from->headers[i].value.len;
     return true;
 }
 

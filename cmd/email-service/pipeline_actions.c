@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/json_out.h"
@@ -11,6 +12,17 @@
 static struct pipeline *pipeline_of(const struct job *job)
 {
     return job->pipeline;
+}
+
+/* An event that waits for a timer which never fires would be lost to this process. Ending it loses
+ * nothing. */
+static void start_timer(struct job *job, struct loop_timer *timer, uint64_t delay_ms)
+{
+    if (loop_timer_start(pipeline_of(job)->parts.loop, timer, delay_ms))
+        return;
+    log_error("Out of memory, exiting");
+    log_drain(100);
+    _exit(1);
 }
 
 /* ---- store operations ---- */
@@ -30,6 +42,9 @@ static void on_claim(void *ctx, const struct claim_answer *answer)
     struct job *job = ctx;
     const struct machine_input input = {.kind = INPUT_CLAIM, .claim = answer};
 
+    job->claim_unanswered = answer->verdict == CLAIM_UNAVAILABLE;
+    if (answer->verdict == CLAIM_WON || answer->verdict == CLAIM_TAKEN_OVER)
+        start_timer(job, &job->renew_timer, pipeline_of(job)->settings.policy.lease_ms / 3);
     report_claim(job, answer);
     job_feed(job, &input);
     store_op_over(job);
@@ -81,7 +96,7 @@ void job_on_renew_timer(void *ctx)
         job->store_ops++;
         store_renew(p->parts.store, &job->claim, on_renewed, job);
     }
-    loop_timer_start(p->parts.loop, &job->renew_timer, p->settings.policy.lease_ms / 3);
+    start_timer(job, &job->renew_timer, p->settings.policy.lease_ms / 3);
 }
 
 static void do_claim(struct job *job)
@@ -92,13 +107,13 @@ static void do_claim(struct job *job)
     job->claim_wanted = job->store_ops > 0;
     if (job->claim_wanted)
         return;
-    store_new_token(job->claim.token);
+    if (!job->claim_unanswered) /* else that one may have been set, and is ours then */
+        store_new_token(job->claim.token);
     job->claim.message_id = job->event.message_id;
     memcpy(job->claim.fp, job->event.fingerprint, sizeof(job->claim.fp));
     job->claim.record = (struct coordinates){.topic = job->record.topic,
                                              .partition = job->record.partition,
                                              .offset = job->record.offset};
-    loop_timer_start(p->parts.loop, &job->renew_timer, p->settings.policy.lease_ms / 3);
     job->store_ops++;
     store_claim(p->parts.store, &job->claim, on_claim, job);
 }
@@ -282,26 +297,12 @@ static void on_buried(void *ctx, bool acknowledged, const char *error)
     pipeline_maybe_reap(job);
 }
 
-static const char *why_dead(const struct job *job, enum dead_reason reason)
-{
-    switch (reason) {
-    case DEAD_ID_CONFLICT:
-        return "this messageID was used before, with different recipients or content";
-    case DEAD_AMBIGUOUS:
-        return "the relay was lost after the final dot: it may or may not have taken the mail";
-    default: break;
-    }
-    if (job->error[0])
-        return job->error;
-    return "an attempt ended without the relay's reply too often: the mail may have been delivered";
-}
-
 static void do_bury(struct job *job, enum dead_reason reason)
 {
     const struct dead_letter letter = {
         .record = &job->record,
         .reason = dead_reason_name(reason),
-        .error = why_dead(job, reason),
+        .error = report_why_dead(job, reason),
         .attempts = job->machine.attempts + job->machine.partial,
         .failed_at_unix_ms = clock_unix_ms(),
         .smtp_reply = job->reply,

@@ -65,8 +65,9 @@ void report_will_retry(const struct job *job, const struct outcome *outcome)
 {
     const struct metrics_event event = metrics_event(job);
 
-    if (outcome->reason == REASON_OUTAGE || job->machine.after_release == ACTION_BURY)
-        return; /* not tried at all, or not tried again */
+    if (outcome->reason == REASON_OUTAGE ||
+        (job->machine.state == MACHINE_RELEASING && job->machine.after_release != ACTION_WAIT))
+        return; /* not tried at all, or not tried again here */
     metrics_retry(job->pipeline->parts.metrics, &event, outcome->reason);
     log_warn("Email delivery failed, will retry", JOB_ID(job),
              LOG_INT("attempt", job->machine.attempts),
@@ -87,6 +88,20 @@ void report_marked(const struct job *job, enum store_answer answer)
         log_warn("Another attempt's outcome stands in the idempotency key", JOB_ID(job));
     else if (sent)
         log_info("Marked email as processed", JOB_ID(job));
+}
+
+const char *report_why_dead(const struct job *job, enum dead_reason reason)
+{
+    switch (reason) {
+    case DEAD_ID_CONFLICT:
+        return "this messageID was used before, with different recipients or content";
+    case DEAD_AMBIGUOUS:
+        return "the relay was lost after the final dot: it may or may not have taken the mail";
+    default: break;
+    }
+    if (job->error[0])
+        return job->error;
+    return "an attempt ended without the relay's reply too often: the mail may have been delivered";
 }
 
 void report_buried(const struct job *job, enum dead_reason reason)

@@ -24,6 +24,7 @@ enum {
     CLOSE_TIMEOUT_MS = 6000, /* for the last commit and for leaving the group */
     WATCHDOG_S = 20,         /* beyond all of these: the process ends whatever holds it */
     SMTP_IDLE_MS = 60000,
+    SMTP_MAILS_PER_CONNECTION = 1000,
     BREAKER_FAILURES = 5,
     MAX_RESENDS = 3,
     LOG_MODE_ACTIVE = 256
@@ -95,6 +96,10 @@ static void stop(struct service *s)
 
 static void close_consumer(struct service *s)
 {
+    if (s->exit_code) { /* a fatal error: there is no group to leave in order */
+        stop(s);
+        return;
+    }
     enter_phase(s, PHASE_CLOSING, CLOSE_TIMEOUT_MS);
     transport_shutdown(s->transport);
     consumer_close(s->consumer);
@@ -157,7 +162,14 @@ static void on_fatal(void *ctx, const char *reason)
 
     log_error("Fatal error, exiting", LOG_STR("error", reason));
     s->exit_code = 1;
-    stop(s);
+    if (s->phase == PHASE_CANCELLING)
+        return;
+    /* Kafka is lost, but dots that are out may still get their reply and their mark. */
+    start_watchdog(s);
+    consumer_stop_taking(s->consumer);
+    enter_phase(s, PHASE_CANCELLING, CANCEL_GRACE_MS);
+    pipeline_drain(s->pipeline);
+    pipeline_cancel(s->pipeline);
 }
 
 /* ---- the parts' callbacks ---- */
@@ -371,6 +383,7 @@ static bool start_transport(struct service *s, struct error *err)
         .connect_timeout_ms = c->smtp_connect_timeout_s * 1000,
         .timeout_ms = c->smtp_timeout_s * 1000,
         .idle_timeout_ms = SMTP_IDLE_MS,
+        .messages_per_connection = SMTP_MAILS_PER_CONNECTION,
         .breaker_failures = BREAKER_FAILURES,
         .changed = on_parts_changed,
         .changed_ctx = s,
@@ -440,7 +453,8 @@ static bool start_kafka(struct service *s, struct error *err)
                                                         .closed = on_closed};
     struct consumer_settings settings = {.group = s->config->kafka_group,
                                          .topic = s->config->kafka_topic_events,
-                                         .revoke_grace_ms = REVOKE_GRACE_MS};
+                                         .revoke_grace_ms = REVOKE_GRACE_MS,
+                                         .window = s->config->max_in_flight};
 
     if (!fill_kafka(s, &settings.kafka, err))
         return false;

@@ -55,7 +55,7 @@ static struct arena_block *add_block(struct arena *a, size_t size)
     return block;
 }
 
-void *arena_alloc(struct arena *a, size_t size)
+static void *take(struct arena *a, size_t size)
 {
     const size_t align = _Alignof(max_align_t);
     struct arena_block *block = a->blocks;
@@ -71,7 +71,14 @@ void *arena_alloc(struct arena *a, size_t size)
     out = (char *)block->bytes + block->len;
     block->len += size;
     a->used += size;
-    return memset(out, 0, size);
+    return out;
+}
+
+void *arena_alloc(struct arena *a, size_t size)
+{
+    void *out = take(a, size);
+
+    return out ? memset(out, 0, size) : NULL;
 }
 
 struct slice arena_copy(struct arena *a, struct slice s)
@@ -80,7 +87,7 @@ struct slice arena_copy(struct arena *a, struct slice s)
 
     if (!s.ptr)
         return s;
-    copy = arena_alloc(a, s.len + 1);
+    copy = take(a, s.len + 1);
     if (!copy)
         return slice_of(NULL, 0);
     memcpy(copy, s.ptr, s.len);

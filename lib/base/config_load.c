@@ -241,6 +241,15 @@ static bool takes_value(struct loading *l, struct slice flag)
     return name.ptr && is_known_variable(l, name);
 }
 
+/* Without what follows "=": it may be a secret behind a misspelt name. */
+static void say_unknown(struct loading *l, const char *arg, const char *equals)
+{
+    char flag[64];
+
+    snprintf(flag, sizeof(flag), "%.*s", equals ? (int)(equals - arg) : (int)strlen(arg), arg);
+    config_mistake(l->mistakes, flag, "unknown flag, see --help");
+}
+
 static void load_flags(struct loading *l)
 {
     for (int i = 1; i < l->sources->argc; i++) {
@@ -257,7 +266,7 @@ static void load_flags(struct loading *l)
         if (!equals && take_switch(l, flag))
             continue;
         if (flag.len == 0 || !takes_value(l, flag))
-            config_mistake(l->mistakes, arg, "unknown flag, see --help");
+            say_unknown(l, arg, equals);
         else if (equals)
             take_flag(l, flag, slice_str(equals + 1));
         else if (i + 1 < l->sources->argc)

@@ -30,16 +30,6 @@ void log_set_level(enum log_level level)
     the_log.level = level;
 }
 
-bool log_level_parse(struct slice text, enum log_level *out)
-{
-    for (size_t i = 0; i < sizeof(level_names) / sizeof(level_names[0]); i++)
-        if (slice_is(text, level_names[i])) {
-            *out = (enum log_level)i;
-            return true;
-        }
-    return false;
-}
-
 bool log_enabled(enum log_level level)
 {
     return level >= the_log.level;

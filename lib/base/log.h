@@ -59,8 +59,6 @@ struct log_field {
     } while (0)
 
 void log_set_level(enum log_level level);
-BASE_CHECK bool log_level_parse(struct slice text,
-                                enum log_level *out); /* "debug" "info" "warn" "error" */
 bool log_enabled(enum log_level level);
 
 /* Queues one line; `fields` ends with one of type NONE. Returns the position of the line's end in

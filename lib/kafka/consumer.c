@@ -228,6 +228,7 @@ struct consumer *consumer_new(struct loop *loop, const struct consumer_settings 
     c->callbacks = *callbacks;
     c->ctx = ctx;
     c->revoke_grace_ms = settings->revoke_grace_ms;
+    c->window = settings->window;
     loop_timer_init(&c->grace_timer, consumer_let_go, c);
     loop_timer_init(&c->store_timer, on_store_timer, c);
     if (start_client(c, settings, err) && subscribe(c, err))

@@ -34,6 +34,8 @@ struct consumer_settings {
     struct kafka_settings kafka;
     const char *group, *topic;
     uint64_t revoke_grace_ms;
+    size_t window; /* records under way at the most, shared out evenly to the partitions, so that
+                      one that is stuck leaves room for the others; 0: no bound */
 };
 
 struct consumer_state {

@@ -17,6 +17,7 @@ struct consumer {
     void *ctx;
     char *topic;
     uint64_t revoke_grace_ms;
+    size_t window;
 
     struct partition **partitions; /* ascending by id */
     size_t partitions_len;

@@ -8,7 +8,9 @@
 
 enum {
     TURN = 16,          /* records of one partition before the next has its turn */
-    TICK_RECORDS = 512, /* records in one tick of the loop */
+    TICK_RECORDS = 512, /* records in one tick of the loop, and their bytes */
+    TICK_BYTES = 2 * 1024 * 1024,
+    LEAST_SHARE = 16, /* of the window, for a partition */
 };
 
 static bool read_headers(struct consumer *c, const rd_kafka_message_t *message, size_t *len)
@@ -87,15 +89,25 @@ static void on_message_error(struct consumer *c, const rd_kafka_message_t *messa
     consumer_trouble(c, rd_kafka_message_errstr(message));
 }
 
+static bool has_share(const struct consumer *c, const struct partition *p)
+{
+    size_t share = c->window / c->partitions_len;
+
+    if (share < LEAST_SHARE)
+        share = LEAST_SHARE;
+    return c->window == 0 || tracker_under_way(p->tracker) < share;
+}
+
 /* Up to TURN messages of one partition; how many there were. */
-static size_t take_turn(struct consumer *c, struct partition *p)
+static size_t take_turn(struct consumer *c, struct partition *p, size_t *bytes)
 {
     const rd_kafka_message_t *message;
     size_t taken = 0;
 
-    while (taken < TURN && !c->stopped && !p->leaving && c->callbacks.room(c->ctx) > 0 &&
-           (message = partition_peek(p))) {
+    while (taken < TURN && !c->stopped && !p->leaving && has_share(c, p) &&
+           c->callbacks.room(c->ctx) > 0 && (message = partition_peek(p))) {
         taken++;
+        *bytes += message->len;
         if (message->err)
             on_message_error(c, message);
         else if (message->offset <= p->last_offset && !start_again(c, p))
@@ -111,15 +123,15 @@ static size_t take_turn(struct consumer *c, struct partition *p)
  * long enough. */
 void consumer_take(struct consumer *c)
 {
-    size_t taken = 0, idle = 0;
+    size_t taken = 0, bytes = 0, idle = 0;
 
-    while (!c->stopped && idle < c->partitions_len && taken < TICK_RECORDS) {
+    while (!c->stopped && idle < c->partitions_len && taken < TICK_RECORDS && bytes < TICK_BYTES) {
         struct partition *p = c->partitions[c->turn++ % c->partitions_len];
-        size_t n = take_turn(c, p);
+        size_t n = take_turn(c, p, &bytes);
         idle = n ? 0 : idle + 1;
         taken += n;
     }
-    if (taken >= TICK_RECORDS)
+    if (taken >= TICK_RECORDS || bytes >= TICK_BYTES)
         consumer_pump(c);
 }
 

@@ -394,6 +394,46 @@ static void store_away(void **state)
     assert_true(r.last.list[0].go);
 }
 
+/* Found by a review: what used to be a second mail, or memory without bound. */
+static void marks_and_doubts_are_kept(void **state)
+{
+    const struct refused_recipient refused = {.index = 1, .code = 550};
+    struct machine_policy policy = default_policy();
+    struct run r;
+
+    (void)state;
+    begin(&r, policy); /* a revoked partition's mail still gets its mark */
+    to_dot(&r);
+    feed_class(&r, OUTCOME_SENT);
+    feed_kind(&r, INPUT_CANCEL);
+    feed_store(&r, INPUT_MARKED, STORE_UNAVAILABLE);
+    expect(&r, 2, ACTION_SETTLE, ACTION_WAIT_STORE);
+    feed_kind(&r, INPUT_CANCEL);
+    expect(&r, 0);
+    feed_kind(&r, INPUT_DRAIN); /* … unless the process ends */
+    feed_kind(&r, INPUT_CANCEL);
+    expect(&r, 1, ACTION_FREE);
+
+    begin(&r, policy); /* a partly refused mail's D is not given up with its dead letter */
+    to_dot(&r);
+    feed_outcome(&r,
+                 (struct outcome){.class = OUTCOME_SENT, .refused = &refused, .refused_len = 1});
+    feed_buried(&r, false);
+    expect(&r, 1, ACTION_WAIT);
+    feed_kind(&r, INPUT_CANCEL);
+    expect(&r, 2, ACTION_ABANDON, ACTION_FREE);
+
+    policy.fail_open = true; /* unprotected mails don't pile up */
+    begin(&r, policy);
+    to_gate_open(&r);
+    feed_claim(&r, CLAIM_UNAVAILABLE);
+    feed_kind(&r, INPUT_PREPARED);
+    feed_kind(&r, INPUT_BEFORE_DOT);
+    feed_class(&r, OUTCOME_SENT);
+    feed_store(&r, INPUT_MARKED, STORE_UNAVAILABLE);
+    expect(&r, 2, ACTION_SETTLE, ACTION_FREE);
+}
+
 static void lost_renewal_cancels_before_the_dot_only(void **state)
 {
     struct run r;
@@ -664,6 +704,7 @@ int main(void)
         cmocka_unit_test(too_many_takeovers),
         cmocka_unit_test(outage_uses_up_no_attempt),
         cmocka_unit_test(store_away),
+        cmocka_unit_test(marks_and_doubts_are_kept),
         cmocka_unit_test(lost_renewal_cancels_before_the_dot_only),
         cmocka_unit_test(dead_on_arrival),
         cmocka_unit_test(cancelled),
