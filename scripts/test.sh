@@ -41,7 +41,12 @@ child=
 trap 'rm -rf "$TMPDIR"' EXIT
 stop() {
     trap '' INT TERM
-    [ -z "$child" ] || { kill -TERM "$child" 2>/dev/null; wait "$child" 2>/dev/null; }
+    if [ -n "$child" ]; then
+        kill -TERM "$child" 2>/dev/null
+        wait "$child" 2>/dev/null
+        # pytest's workers outlive it by a second; their servers end with them.
+        kill -KILL -- "-$child" 2>/dev/null
+    fi
     exit 130
 }
 trap stop INT TERM

@@ -3,7 +3,7 @@
 #define PAGES_H
 
 #include "base/buf.h"
-#include "metrics.h"
+#include "delivery/metrics.h"
 #include "snapshot.h"
 
 /* Writes the page at `path` into `body`, which is empty. Returns its HTTP status and sets its

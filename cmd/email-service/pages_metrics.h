@@ -3,7 +3,7 @@
 #define PAGES_METRICS_H
 
 #include "base/buf.h"
-#include "metrics.h"
+#include "delivery/metrics.h"
 #include "snapshot.h"
 
 void pages_metrics(const struct snapshot *s, const struct metrics *m, struct buf *body);

@@ -4,7 +4,7 @@
 #define PAGES_STATUS_H
 
 #include "base/buf.h"
-#include "metrics.h"
+#include "delivery/metrics.h"
 #include "snapshot.h"
 
 void pages_status(const struct snapshot *s, const struct metrics *m, struct buf *body);

@@ -14,7 +14,7 @@
 #include "kafka/dead_letter.h"
 #include "kafka/mock_broker.h"
 #include "pages.h"
-#include "pipeline.h"
+#include "delivery/pipeline.h"
 
 enum {
     STORE_TIMEOUT_MS = 2000, /* a Redis that takes longer is as good as away */
@@ -105,10 +105,18 @@ static void close_consumer(struct service *s)
     consumer_close(s->consumer);
 }
 
+/* Part of SHUTDOWN_TIMEOUT_SECONDS, not on top of it. */
+static uint64_t grace_ms(const struct service *s)
+{
+    const uint64_t quarter_ms = s->config->shutdown_timeout_s * 1000 / 4;
+
+    return quarter_ms < CANCEL_GRACE_MS ? quarter_ms : CANCEL_GRACE_MS;
+}
+
 static void cancel_all(struct service *s)
 {
     log_warn("Giving up what has not reached the relay");
-    enter_phase(s, PHASE_CANCELLING, CANCEL_GRACE_MS);
+    enter_phase(s, PHASE_CANCELLING, grace_ms(s));
     pipeline_cancel(s->pipeline);
 }
 
@@ -151,7 +159,8 @@ static void on_signal(void *ctx, int signo)
     log_info("Shutting down", LOG_STR("signal", signo == SIGINT ? "SIGINT" : "SIGTERM"),
              LOG_INT("inFlight", counts.in_flight));
     start_watchdog(s);
-    enter_phase(s, PHASE_DRAINING, s->config->shutdown_timeout_s * 1000);
+    /* The rest is for the dots that are out, and for leaving the group. */
+    enter_phase(s, PHASE_DRAINING, s->config->shutdown_timeout_s * 1000 - 2 * grace_ms(s));
     consumer_stop_taking(s->consumer);
     pipeline_drain(s->pipeline);
 }
@@ -167,7 +176,7 @@ static void on_fatal(void *ctx, const char *reason)
     /* Kafka is lost, but dots that are out may still get their reply and their mark. */
     start_watchdog(s);
     consumer_stop_taking(s->consumer);
-    enter_phase(s, PHASE_CANCELLING, CANCEL_GRACE_MS);
+    enter_phase(s, PHASE_CANCELLING, grace_ms(s));
     pipeline_drain(s->pipeline);
     pipeline_cancel(s->pipeline);
 }
@@ -213,6 +222,13 @@ static void on_abandoned(void *ctx, int32_t partition, uint64_t generation, int6
     struct service *s = ctx;
 
     consumer_abandon(s->consumer, partition, generation, offset);
+}
+
+static void on_bury(void *ctx, const struct dead_letter *letter, dlq_fn fn, void *fn_ctx)
+{
+    struct service *s = ctx;
+
+    dlq_produce(s->dlq, letter, fn, fn_ctx);
 }
 
 static void on_room_again(void *ctx)
@@ -433,7 +449,8 @@ static bool start_pipeline(struct service *s, struct error *err)
     const struct pipeline_parts parts = {.loop = s->loop,
                                          .store = s->store,
                                          .transport = s->transport,
-                                         .dlq = s->dlq,
+                                         .bury = on_bury,
+                                         .bury_ctx = s,
                                          .metrics = &s->metrics};
     static const struct pipeline_callbacks callbacks = {.done = on_done,
                                                         .abandoned = on_abandoned,

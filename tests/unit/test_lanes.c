@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "lanes.h"
+#include "delivery/lanes.h"
 
 static void one_after_another(void **state)
 {

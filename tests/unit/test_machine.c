@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "machine.h"
+#include "delivery/machine.h"
 
 static struct machine_policy default_policy(void)
 {

@@ -1,5 +1,5 @@
 /* Counting, and what is kept of it for the pages. */
-#include "metrics.h"
+#include "delivery/metrics.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

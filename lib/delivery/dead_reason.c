@@ -1,4 +1,4 @@
-#include "dead_reason.h"
+#include "delivery/dead_reason.h"
 
 const char *dead_reason_name(enum dead_reason reason)
 {

@@ -1,4 +1,4 @@
-#include "metrics.h"
+#include "delivery/metrics.h"
 
 /* From a fast relay next door (1 ms) to a few retries (5 minutes). */
 const double histogram_bounds[HISTOGRAM_BOUNDS] = {

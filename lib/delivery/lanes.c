@@ -1,4 +1,4 @@
-#include "lanes.h"
+#include "delivery/lanes.h"
 
 #include <stdint.h>
 #include <stdlib.h>

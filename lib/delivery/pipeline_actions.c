@@ -1,5 +1,5 @@
 /* Carries out what the machines ask for, and feeds them the answers. */
-#include "job.h"
+#include "delivery/job.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -299,6 +299,7 @@ static void on_buried(void *ctx, bool acknowledged, const char *error)
 
 static void do_bury(struct job *job, enum dead_reason reason)
 {
+    struct pipeline *p = pipeline_of(job);
     const struct dead_letter letter = {
         .record = &job->record,
         .reason = dead_reason_name(reason),
@@ -310,7 +311,7 @@ static void do_bury(struct job *job, enum dead_reason reason)
     };
 
     job->burying = true;
-    dlq_produce(pipeline_of(job)->parts.dlq, &letter, on_buried, job);
+    p->parts.bury(p->parts.bury_ctx, &letter, on_buried, job);
 }
 
 /* ---- the machine ---- */

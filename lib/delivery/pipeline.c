@@ -1,11 +1,11 @@
-#include "pipeline.h"
+#include "delivery/pipeline.h"
 
 #include <stdlib.h>
 #include <sys/random.h>
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "job.h"
+#include "delivery/job.h"
 
 /* What a job costs beside its record's bytes; keeps tiny events from making the byte window
  * meaningless. */

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "dead_reason.h"
+#include "delivery/dead_reason.h"
 #include "email/outcome.h"
 #include "email/retry.h"
 #include "idempotency/store.h"

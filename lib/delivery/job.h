@@ -2,8 +2,8 @@
 #ifndef JOB_H
 #define JOB_H
 
-#include "lanes.h"
-#include "pipeline.h"
+#include "delivery/lanes.h"
+#include "delivery/pipeline.h"
 
 struct job {
     struct pipeline *pipeline;

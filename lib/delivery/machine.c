@@ -1,4 +1,4 @@
-#include "machine.h"
+#include "delivery/machine.h"
 
 enum {
     STORE_RETRY_MS = 1000, /* the store says when it is back; this is for the case that only one

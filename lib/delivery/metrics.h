@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 #include "base/slice.h"
-#include "dead_reason.h"
+#include "delivery/dead_reason.h"
 #include "email/outcome.h"
 
 enum {

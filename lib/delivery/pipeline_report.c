@@ -1,6 +1,6 @@
 /* What the log (contract §8) and the metrics (§9) are told about an event. No address, subject,
  * body, code or password may pass through here. */
-#include "job.h"
+#include "delivery/job.h"
 
 #include "base/clock.h"
 #include "base/log.h"

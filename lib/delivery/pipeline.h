@@ -11,8 +11,8 @@
 #include "idempotency/store.h"
 #include "kafka/dead_letter.h"
 #include "kafka/record.h"
-#include "machine.h"
-#include "metrics.h"
+#include "delivery/machine.h"
+#include "delivery/metrics.h"
 
 struct pipeline;
 
@@ -29,7 +29,9 @@ struct pipeline_parts { /* borrowed; must outlive the pipeline */
     struct loop *loop;
     struct store *store;
     struct transport *transport;
-    struct dlq *dlq;
+    /* Brings a dead letter to where it belongs; answers as dlq_produce does. */
+    void (*bury)(void *ctx, const struct dead_letter *letter, dlq_fn fn, void *fn_ctx);
+    void *bury_ctx;
     struct metrics *metrics;
 };
 
