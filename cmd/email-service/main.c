@@ -1,15 +1,20 @@
 /* email-service: the daemon. See docs/EMAIL_SERVICE_KAFKA.md. */
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/config.h"
+#include "health_check.h"
 #include "idempotency/store.h"
 #include "kafka/kafka_settings.h"
 #include "service.h"
 
 static const char usage[] =
-    "Usage: email-service [options]\n\n"
-    "Consumes email events from Kafka, and sends each once, over SMTP or to the log.\n";
+    "Usage: email-service [options]\n"
+    "       email-service --health-check [options]\n\n"
+    "Consumes email events from Kafka, and sends each once, over SMTP or to the log.\n"
+    "--health-check (the first argument) asks the daemon that runs with the same options for its\n"
+    "/health instead, prints the answer, and exits 0 where it is healthy, else 1.\n";
 
 static const char default_sender[] = "no-reply@localhost"; /* log mode only */
 
@@ -34,7 +39,10 @@ static void check_modules(const struct config *c, struct arena *arena, struct ad
     error_clear(&err);
     if (!address_from_parts(arena, slice_str(c->smtp_from ? c->smtp_from : default_sender),
                             slice_str(c->smtp_from_name), from, &err))
-        config_mistake(mistakes, "SMTP_FROM", "%s", err.text);
+        config_mistake(mistakes, "SMTP_FROM", "%s%s", err.text,
+                       c->smtp_from && strchr(c->smtp_from, '<')
+                           ? " (the display name goes into SMTP_FROM_NAME)"
+                           : "");
     if (c->redis_tls && !redis_store_has_tls())
         config_mistake(mistakes, "REDIS_URL",
                        "rediss:// needs a build with hiredis 1.0 or later and its TLS library");
@@ -50,8 +58,11 @@ static int say_mistakes(const struct buf *mistakes)
 
 int main(int argc, char **argv)
 {
-    const struct config_sources sources = {
-        .program = CONFIG_SERVICE, .argc = argc, .argv = argv, .environ = environ};
+    const bool asks_health = argc > 1 && strcmp(argv[1], "--health-check") == 0;
+    const struct config_sources sources = {.program = CONFIG_SERVICE,
+                                           .argc = argc - asks_health,
+                                           .argv = argv + asks_health,
+                                           .environ = environ};
     struct config config;
     struct buf text = {0};
     struct arena arena;
@@ -72,7 +83,9 @@ int main(int argc, char **argv)
         else if (result == CONFIG_CHECK)
             code = puts("The configuration is right.") >= 0 ? 0 : 1;
     }
-    if (result == CONFIG_OK && code == 0) {
+    if (result == CONFIG_OK && code == 0 && asks_health) {
+        code = health_check(&config) ? 0 : 1;
+    } else if (result == CONFIG_OK && code == 0) {
         log_set_level(config.log_level);
         code = service_run(&options);
     }

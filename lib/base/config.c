@@ -59,7 +59,8 @@ static bool parse_bool(struct slice text, bool *out)
 static bool parse_choice(struct slice text, const char *const *choices, unsigned *out)
 {
     for (unsigned i = 0; choices[i]; i++)
-        if (text.len && slice_is(text, choices[i])) {
+        if (text.len && text.len == strlen(choices[i]) &&
+            strncasecmp(text.ptr, choices[i], text.len) == 0) {
             *out = i;
             return true;
         }
@@ -315,19 +316,30 @@ bool config_parse_env_line(struct slice line, struct arena *arena, struct slice 
 
 /* ---- KAFKA_CONFIG_… ---- */
 
+/* The only property that a user would set with an underscore in its name. */
+static const char log_level[] = "log_level";
+
 char *config_property_name(struct arena *arena, struct slice variable)
 {
     static const char prefix[] = "KAFKA_CONFIG_";
     const size_t prefix_len = sizeof(prefix) - 1;
+    bool literal = false; /* given by --kafka-config */
     char *name;
 
     if (variable.len <= prefix_len || memcmp(variable.ptr, prefix, prefix_len) != 0)
         return NULL;
     name = arena_alloc(arena, variable.len - prefix_len + 1);
+    for (size_t i = prefix_len; i < variable.len; i++)
+        literal |= variable.ptr[i] >= 'a' && variable.ptr[i] <= 'z';
     for (size_t i = prefix_len; name && i < variable.len; i++) {
         char c = variable.ptr[i];
-        name[i - prefix_len] = c == '_' ? '.' : c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+        name[i - prefix_len] = literal                ? c
+                               : c == '_'             ? '.'
+                               : c >= 'A' && c <= 'Z' ? (char)(c | 0x20)
+                                                      : c;
     }
+    if (name && strcmp(name, "log.level") == 0)
+        memcpy(name, log_level, sizeof(log_level));
     return name;
 }
 

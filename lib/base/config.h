@@ -23,7 +23,7 @@ enum config_outage { CONFIG_OUTAGE_DLQ, CONFIG_OUTAGE_HOLD };
 enum config_ambiguous { CONFIG_AMBIGUOUS_RESEND, CONFIG_AMBIGUOUS_PARK };
 
 /* Which programs a variable belongs to (--help lists those, flags of others are refused). */
-enum config_program { CONFIG_SERVICE = 1, CONFIG_TOPICS = 2 };
+enum config_program { CONFIG_SERVICE = 1, CONFIG_TOPICS = 2, CONFIG_CTL = 4, CONFIG_PRODUCER = 16 };
 
 struct config_property { /* KAFKA_CONFIG_SECURITY_PROTOCOL: "security.protocol" */
     const char *variable;
@@ -44,6 +44,7 @@ struct config { /* strings are NUL-terminated, live in `arena`, and are NULL whe
         *redis_password; /* the URL's parts where it is given */
     uint64_t redis_port, redis_db;
     bool redis_tls;
+    bool redis_given; /* REDIS_HOST or REDIS_URL was given, and is not the default */
     uint64_t ttl_hours, lease_seconds;
     bool fail_open;
 
@@ -78,7 +79,8 @@ struct config_sources {
     enum config_program program;
     int argc;
     char **argv;
-    char **environ; /* NULL-terminated NAME=value */
+    char **environ;   /* NULL-terminated NAME=value */
+    bool no_env_file; /* not even ./.env */
 };
 
 /* Loads and checks everything that can be checked without the rest of the program. Reads files

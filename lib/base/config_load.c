@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/config_check.h"
 #include "base/config_table.h"
 
 enum { MAX_FILE = 1024 * 1024, LAYERS = 3 };
@@ -95,6 +96,8 @@ static void load_env_file(struct loading *l)
     struct slice text, line, name, value;
     unsigned number = 0;
 
+    if (l->sources->no_env_file)
+        return;
     errno = 0;
     text = read_file(&l->c->arena, path);
     if (!text.ptr) {
@@ -179,7 +182,7 @@ static bool is_known_variable(const struct loading *l, struct slice name)
     return false;
 }
 
-/* --kafka-config security.protocol=ssl becomes the setting KAFKA_CONFIG_SECURITY_PROTOCOL. */
+/* --kafka-config security.protocol=ssl becomes the setting KAFKA_CONFIG_security.protocol. */
 static void add_kafka_flag(struct loading *l, struct slice pair)
 {
     const char *equals = memchr(pair.ptr, '=', pair.len);
@@ -191,8 +194,7 @@ static void add_kafka_flag(struct loading *l, struct slice pair)
         return;
     }
     buf_add_str(&name, "KAFKA_CONFIG_");
-    for (const char *p = pair.ptr; p < equals; p++)
-        buf_add_char(&name, *p == '.' ? '_' : *p >= 'a' && *p <= 'z' ? (char)(*p & ~0x20) : *p);
+    buf_add(&name, pair.ptr, (size_t)(equals - pair.ptr)); /* in small letters: as it is */
     copy = arena_copy(&l->c->arena, buf_slice(&name));
     if (name.failed || !copy.ptr)
         mistake_memory(l);
@@ -247,7 +249,8 @@ static void say_unknown(struct loading *l, const char *arg, const char *equals)
     char flag[64];
 
     snprintf(flag, sizeof(flag), "%.*s", equals ? (int)(equals - arg) : (int)strlen(arg), arg);
-    config_mistake(l->mistakes, flag, "unknown flag, see --help");
+    config_mistake(l->mistakes, flag,
+                   arg[0] == '-' ? "unknown flag, see --help" : "unexpected argument, see --help");
 }
 
 static void load_flags(struct loading *l)
@@ -309,6 +312,9 @@ static void apply_table(struct loading *l)
             value = look_up(l, slice_str(entry->name), entry->flags & CONFIG_SECRET);
         if (value.len)
             config_apply(l->c, entry, value, l->mistakes);
+        if (value.len &&
+            (strcmp(entry->name, "REDIS_HOST") == 0 || strcmp(entry->name, "REDIS_URL") == 0))
+            l->c->redis_given = true;
     }
 }
 
@@ -374,6 +380,36 @@ static void check_smtp(struct loading *l)
         config_mistake(l->mistakes, "SMTP_USER", "needed with SMTP_PASSWORD");
 }
 
+/* One value that a function of config_check.h judges; nothing where it is not set. */
+static void check_text(struct loading *l, const char *variable, const char *value,
+                       bool (*check)(const char *value, struct error *err))
+{
+    struct error err = {0};
+
+    if (value && !check(value, &err))
+        config_mistake(l->mistakes, variable, "%s", err.text);
+}
+
+static bool check_host(const char *host, struct error *err)
+{
+    return config_check_host(slice_str(host), err);
+}
+
+static void check_values(struct loading *l)
+{
+    const struct config *c = l->c;
+
+    check_text(l, "KAFKA_BROKERS", c->kafka_brokers, config_check_brokers);
+    check_text(l, "KAFKA_TOPIC_EMAIL_EVENTS", c->kafka_topic_events, config_check_topic);
+    check_text(l, "KAFKA_TOPIC_EMAIL_DLQ", c->kafka_topic_dlq, config_check_topic);
+    check_text(l, "REDIS_HOST", c->redis_host, check_host);
+    check_text(l, "EMAIL_SERVICE_LISTEN", c->http_listen, config_check_listen);
+    if (c->mode != CONFIG_MODE_SMTP)
+        return;
+    check_text(l, "SMTP_HOST", c->smtp_host, check_host);
+    check_text(l, "SMTP_CA_FILE", c->smtp_ca_file, config_check_ca_file);
+}
+
 static void check_service(struct loading *l)
 {
     struct config *c = l->c;
@@ -384,14 +420,10 @@ static void check_service(struct loading *l)
     if (c->dev)
         c->mode = CONFIG_MODE_LOG;
     check_smtp(l);
-    if (c->retry_max_ms < c->retry_base_ms)
-        config_mistake(l->mistakes, "EMAIL_RETRY_MAX_MS", "smaller than EMAIL_RETRY_BASE_MS");
+    check_values(l);
     if (c->lease_seconds >= c->ttl_hours * 3600)
         config_mistake(l->mistakes, "IDEMPOTENCY_LEASE_SECONDS",
                        "not shorter than IDEMPOTENCY_TTL_HOURS");
-    if (c->max_in_flight_bytes < c->max_event_bytes)
-        config_mistake(l->mistakes, "EMAIL_MAX_IN_FLIGHT_BYTES",
-                       "smaller than EMAIL_MAX_EVENT_BYTES");
     if (strcmp(c->kafka_topic_events, c->kafka_topic_dlq) == 0)
         config_mistake(l->mistakes, "KAFKA_TOPIC_EMAIL_DLQ",
                        "the same topic as KAFKA_TOPIC_EMAIL_EVENTS");

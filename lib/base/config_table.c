@@ -3,8 +3,10 @@
 #include <stddef.h>
 
 #define FIELD(f) offsetof(struct config, f)
-#define ALL (CONFIG_SERVICE | CONFIG_TOPICS)
-#define SERVICE CONFIG_SERVICE
+#define ALL (CONFIG_SERVICE | CONFIG_TOPICS | CONFIG_CTL | CONFIG_PRODUCER)
+/* emailctl takes what the service takes, so that its check is of the service's configuration. */
+#define SERVICE (CONFIG_SERVICE | CONFIG_CTL)
+#define SENDER (SERVICE | CONFIG_PRODUCER)
 
 #define STRING(name, field, initial, programs, help)                                               \
     {                                                                                              \
@@ -49,57 +51,57 @@ const struct config_entry config_table[] = {
     BOOL("ENABLE_KAFKA", enable_kafka, "true", ALL,
          "producer library: false sends directly, without Kafka"),
 
-    STRING("REDIS_HOST", redis_host, "localhost", SERVICE, "Redis host"),
-    NUMBER("REDIS_PORT", redis_port, "6379", 1, 65535, SERVICE, "Redis port"),
-    SECRET("REDIS_PASSWORD", redis_password, SERVICE, "Redis password"),
-    NUMBER("REDIS_DB", redis_db, "0", 0, 1000000, SERVICE, "Redis database number"),
-    SECRET("REDIS_URL", redis_url, SERVICE,
+    STRING("REDIS_HOST", redis_host, "localhost", SENDER, "Redis host"),
+    NUMBER("REDIS_PORT", redis_port, "6379", 1, 65535, SENDER, "Redis port"),
+    SECRET("REDIS_PASSWORD", redis_password, SENDER, "Redis password"),
+    NUMBER("REDIS_DB", redis_db, "0", 0, 1000000, SENDER, "Redis database number"),
+    SECRET("REDIS_URL", redis_url, SENDER,
            "instead of the four above: redis://[[user]:password@]host[:port][/db], or rediss://"),
-    NUMBER("IDEMPOTENCY_TTL_HOURS", ttl_hours, "24", 1, 24 * 366, SERVICE,
+    NUMBER("IDEMPOTENCY_TTL_HOURS", ttl_hours, "24", 1, 24 * 366, SENDER,
            "hours for which a mail is remembered as sent"),
-    NUMBER("IDEMPOTENCY_LEASE_SECONDS", lease_seconds, "60", 1, 3600, SERVICE,
+    NUMBER("IDEMPOTENCY_LEASE_SECONDS", lease_seconds, "60", 1, 3600, SENDER,
            "seconds after which a crashed instance's claim ends"),
-    BOOL("IDEMPOTENCY_FAIL_OPEN", fail_open, "false", SERVICE,
+    BOOL("IDEMPOTENCY_FAIL_OPEN", fail_open, "false", SENDER,
          "send although Redis is out of reach; RISKS DUPLICATES"),
 
-    CHOICE("EMAIL_MODE", mode, "log", modes, SERVICE,
+    CHOICE("EMAIL_MODE", mode, "log", modes, SENDER,
            "log: write mails to the log; smtp: send them"),
-    STRING("SMTP_HOST", smtp_host, NULL, SERVICE, "the relay (needed in smtp mode)"),
-    NUMBER("SMTP_PORT", smtp_port, "587", 1, 65535, SERVICE, "the relay's port"),
-    STRING("SMTP_USER", smtp_user, NULL, SERVICE, "login at the relay; none: no authentication"),
-    SECRET("SMTP_PASSWORD", smtp_password, SERVICE, "password for it"),
-    STRING("SMTP_FROM", smtp_from, NULL, SERVICE, "default sender address (needed in smtp mode)"),
-    STRING("SMTP_FROM_NAME", smtp_from_name, NULL, SERVICE, "its display name"),
+    STRING("SMTP_HOST", smtp_host, NULL, SENDER, "the relay (needed in smtp mode)"),
+    NUMBER("SMTP_PORT", smtp_port, "587", 1, 65535, SENDER, "the relay's port"),
+    STRING("SMTP_USER", smtp_user, NULL, SENDER, "login at the relay; none: no authentication"),
+    SECRET("SMTP_PASSWORD", smtp_password, SENDER, "password for it"),
+    STRING("SMTP_FROM", smtp_from, NULL, SENDER, "default sender address (needed in smtp mode)"),
+    STRING("SMTP_FROM_NAME", smtp_from_name, NULL, SENDER, "its display name"),
     CHOICE(
-        "SMTP_TLS", smtp_tls, NULL, tls_modes, SERVICE,
+        "SMTP_TLS", smtp_tls, NULL, tls_modes, SENDER,
         "starttls: required; tls: from the first byte (default on port 465); opportunistic; none "
         "(default: starttls)"),
-    STRING("SMTP_CA_FILE", smtp_ca_file, NULL, SERVICE,
+    STRING("SMTP_CA_FILE", smtp_ca_file, NULL, SENDER,
            "PEM file of certificate authorities (default: the system's)"),
-    NUMBER("SMTP_MAX_CONNECTIONS", smtp_max_connections, "20", 1, 10000, SERVICE,
+    NUMBER("SMTP_MAX_CONNECTIONS", smtp_max_connections, "20", 1, 10000, SENDER,
            "connections to the relay at the most"),
-    NUMBER("SMTP_CONNECT_TIMEOUT_SECONDS", smtp_connect_timeout_s, "10", 1, 3600, SERVICE,
+    NUMBER("SMTP_CONNECT_TIMEOUT_SECONDS", smtp_connect_timeout_s, "10", 1, 3600, SENDER,
            "seconds to connect, for TLS and login, all together"),
-    NUMBER("SMTP_TIMEOUT_SECONDS", smtp_timeout_s, "60", 1, 3600, SERVICE,
+    NUMBER("SMTP_TIMEOUT_SECONDS", smtp_timeout_s, "60", 1, 3600, SENDER,
            "seconds for each stage of a mail"),
-    CHOICE("SMTP_OUTAGE_POLICY", outage_policy, "dlq", outage_policies, SERVICE,
+    CHOICE("SMTP_OUTAGE_POLICY", outage_policy, "dlq", outage_policies, SENDER,
            "while the relay is down, the probing event runs out of attempts (dlq) or never does "
            "(hold)"),
-    CHOICE("SMTP_AMBIGUOUS_POLICY", ambiguous_policy, "resend", ambiguous_policies, SERVICE,
+    CHOICE("SMTP_AMBIGUOUS_POLICY", ambiguous_policy, "resend", ambiguous_policies, SENDER,
            "a mail that the relay may or may not have taken: resend it, or park it in the DLQ"),
 
-    NUMBER("EMAIL_MAX_ATTEMPTS", max_attempts, "5", 1, 1000, SERVICE, "attempts for an event"),
-    NUMBER("EMAIL_RETRY_BASE_MS", retry_base_ms, "1000", 1, 86400000, SERVICE,
+    NUMBER("EMAIL_MAX_ATTEMPTS", max_attempts, "5", 1, 1000, SENDER, "attempts for an event"),
+    NUMBER("EMAIL_RETRY_BASE_MS", retry_base_ms, "1000", 1, 86400000, SENDER,
            "milliseconds of the first retry's longest delay"),
-    NUMBER("EMAIL_RETRY_MAX_MS", retry_max_ms, "60000", 1, 86400000, SERVICE,
+    NUMBER("EMAIL_RETRY_MAX_MS", retry_max_ms, "60000", 1, 86400000, SENDER,
            "milliseconds of any retry's longest delay"),
     NUMBER("EMAIL_MAX_IN_FLIGHT", max_in_flight, "1000", 1, 1000000, SERVICE,
            "events taken and not yet finished, at the most"),
-    NUMBER("EMAIL_MAX_IN_FLIGHT_BYTES", max_in_flight_bytes, "67108864", 65536, 1ull << 40, SERVICE,
+    NUMBER("EMAIL_MAX_IN_FLIGHT_BYTES", max_in_flight_bytes, "67108864", 65536, 1ull << 40, SENDER,
            "bytes of such events, at the most"),
-    NUMBER("EMAIL_MAX_EVENT_BYTES", max_event_bytes, "1048576", 1024, 64 * 1024 * 1024, SERVICE,
+    NUMBER("EMAIL_MAX_EVENT_BYTES", max_event_bytes, "1048576", 1024, 64 * 1024 * 1024, SENDER,
            "largest event"),
-    STRING("EMAIL_TEMPLATES_DIR", templates_dir, "templates", SERVICE, "folder of the templates"),
+    STRING("EMAIL_TEMPLATES_DIR", templates_dir, "templates", SENDER, "folder of the templates"),
 
     NUMBER("EMAIL_SERVICE_PORT", http_port, "8085", 1, 65535, SERVICE, "HTTP port"),
     STRING("EMAIL_SERVICE_LISTEN", http_listen, "0.0.0.0", SERVICE, "HTTP address to listen on"),

@@ -14,8 +14,10 @@ enum {
     PIECE = 4096
 };
 
-static struct {
+static _Thread_local struct {
     enum log_level level;
+    log_sink_fn sink;
+    void *sink_ctx;
     struct buf lines;
     size_t written;         /* of lines.ptr */
     uint64_t flushed;       /* position in the stream of all lines */
@@ -33,6 +35,17 @@ void log_set_level(enum log_level level)
 bool log_enabled(enum log_level level)
 {
     return level >= the_log.level;
+}
+
+const char *log_level_name(enum log_level level)
+{
+    return level_names[level];
+}
+
+void log_set_sink(log_sink_fn fn, void *ctx)
+{
+    the_log.sink = fn;
+    the_log.sink_ctx = ctx;
 }
 
 static void put_field(struct buf *b, const struct log_field *f)
@@ -75,6 +88,17 @@ static void report_drops(void)
     put_line(LOG_WARN, "Log lines were dropped, because stdout did not take them", fields);
 }
 
+static void hand_to_sink(enum log_level level)
+{
+    struct buf *b = &the_log.lines;
+    const struct slice line = slice_of(b->ptr, b->len - 1);
+
+    b->ptr[line.len] = '\0'; /* instead of the line break */
+    the_log.flushed += b->len;
+    the_log.sink(the_log.sink_ctx, level, line);
+    buf_clear(b);
+}
+
 uint64_t log_write(enum log_level level, const char *message, const struct log_field *fields)
 {
     size_t before = the_log.lines.len;
@@ -83,8 +107,8 @@ uint64_t log_write(enum log_level level, const char *message, const struct log_f
         the_log.dropped++;
         return 0;
     }
-    if (the_log.dropped != the_log.told)
-        report_drops();
+    if (the_log.dropped != the_log.told && !the_log.sink)
+        report_drops(); /* a sink takes one line at a time, and loses none but for memory */
     put_line(level, message, fields);
     if (the_log.lines.failed) {
         /* Out of memory half-way through a line: take the half back. */
@@ -92,6 +116,10 @@ uint64_t log_write(enum log_level level, const char *message, const struct log_f
         the_log.lines.len = before;
         the_log.dropped++;
         return 0;
+    }
+    if (the_log.sink) {
+        hand_to_sink(level);
+        return the_log.flushed;
     }
     return the_log.flushed + (the_log.lines.len - the_log.written);
 }
@@ -153,6 +181,16 @@ bool log_pending(void)
 uint64_t log_dropped_lines(void)
 {
     return the_log.dropped;
+}
+
+void log_cleanup(void)
+{
+    buf_cleanup(&the_log.lines);
+    the_log.level = LOG_INFO;
+    the_log.sink = NULL;
+    the_log.written = 0;
+    the_log.flushed = the_log.dropped = the_log.told = 0;
+    the_log.broken = false;
 }
 
 void log_drain(unsigned max_ms)

@@ -2,8 +2,8 @@
  *
  * Lines are gathered in memory and written by log_flush() in pieces that never block: where stdout
  * is a full pipe, delivery goes on, lines are kept up to a bound and dropped (and counted) beyond
- * it. The one global of the product, because a log is; to be used from the loop's thread only. Pure
- * modules do not log.
+ * it. The one global of the product, because a log is; each thread that runs a loop has its own
+ * (the producer library's must not meet its host's). Pure modules do not log.
  *
  * Never pass an address, subject, body, code or password at any level but debug (contract §8). */
 #ifndef BASE_LOG_H
@@ -72,6 +72,16 @@ uint64_t log_flushed(void);       /* everything up to this position has been tak
 bool log_broken(void);            /* stdout is closed for good (EPIPE, EBADF, …) */
 bool log_pending(void);           /* lines wait for stdout to take them */
 uint64_t log_dropped_lines(void); /* since the start */
+
+/* Hands each line (no line break, NUL-terminated) to `fn` at once, instead of writing it to stdout:
+ * a library does not write to its host's. For the calling thread's log; NULL: stdout again. */
+typedef void (*log_sink_fn)(void *ctx, enum log_level level, struct slice line);
+void log_set_sink(log_sink_fn fn, void *ctx);
+const char *log_level_name(enum log_level level);
+
+/* Frees the calling thread's log and makes it as at the start. For threads that end before their
+ * process. */
+void log_cleanup(void);
 
 /* Tries to write everything within max_ms, blocking; for the very end of a program. */
 void log_drain(unsigned max_ms);

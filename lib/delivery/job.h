@@ -21,6 +21,7 @@ struct job {
     struct machine machine;
     bool in_flight;           /* counted in the window: not settled, not abandoned */
     bool active;              /* counted in pipeline.active */
+    bool dead_on_arrival;     /* the event is invalid; machine.reason says how */
     bool started;             /* its predecessors are finished */
     bool may_probe;           /* counted in pipeline.probers */
     bool retry_waiting;       /* counted */
@@ -28,6 +29,7 @@ struct job {
     bool reaped;              /* … which is at the end of this tick */
     int64_t accepted_unix_ms; /* when the relay took it; 0: not yet */
     uint32_t accepted_recipients;
+    bool in_doubt;        /* an attempt ended without the relay's reply */
     bool unreadable_told; /* the alarm about a foreign value was raised */
 
     struct claim claim; /* of the present attempt */
@@ -56,7 +58,9 @@ struct pipeline {
 
     struct job *first, *last;
     struct job *ready_first, *ready_last;
-    struct job *probe; /* the one event that tries the relay while it is in outage */
+    uint64_t probe_delay_ms;       /* 0: no outage */
+    struct loop_timer probe_timer; /* until the relay may be probed again */
+    struct job *probe;             /* the one event that tries the relay while it is in outage */
     struct lanes *key_lanes, *id_lanes;
     struct pipeline_counts counts;
     size_t active;
@@ -80,6 +84,7 @@ void pipeline_settled(struct job *job);  /* leaves window and lanes */
 void pipeline_job_over(struct job *job); /* leaves everything, freed later */
 void pipeline_recount(struct job *job);  /* after a change of the machine's state */
 void pipeline_maybe_reap(struct job *job);
+void pipeline_probe_failed(struct pipeline *p); /* the relay as a whole is still failing */
 uint64_t pipeline_random(struct pipeline *p);
 
 /* pipeline_report.c: what the log and the metrics are told. */

@@ -184,12 +184,14 @@ static void die(struct machine *m, struct machine_actions *out, enum dead_reason
 static void on_start(struct machine *m, struct machine_actions *out,
                      const struct machine_input *input)
 {
-    if (!input->is_dead) {
+    m->dead_on_arrival = input->is_dead;
+    m->reason = input->dead;
+    if (input->is_dead && !input->has_identity) {
+        m->no_mark = true; /* there is no key to write it to */
+        bury(m, out);
+    } else {
         enter_gate(m, out);
-        return;
     }
-    m->dead_on_arrival = true;
-    die(m, out, input->dead);
 }
 
 static void on_gate_open(struct machine *m, struct machine_actions *out)
@@ -230,6 +232,14 @@ static void on_claim_ours(struct machine *m, const struct machine_policy *policy
     act(out, ACTION_PREPARE);
 }
 
+/* The key belongs to another mail. */
+static void die_without_mark(struct machine *m, struct machine_actions *out,
+                             enum dead_reason reason)
+{
+    m->no_mark = true;
+    die(m, out, reason);
+}
+
 static void on_claim(struct machine *m, const struct machine_policy *policy,
                      struct machine_actions *out, const struct claim_answer *answer)
 {
@@ -238,9 +248,16 @@ static void on_claim(struct machine *m, const struct machine_policy *policy,
     switch (answer->verdict) {
     case CLAIM_WON:
     case CLAIM_TAKEN_OVER: on_claim_ours(m, policy, out, answer); break;
-    case CLAIM_DUPLICATE: finish(m, out, RESULT_DUPLICATE); break;
+    case CLAIM_DUPLICATE:
+        if (m->dead_on_arrival)
+            die_without_mark(m, out, m->reason);
+        else
+            finish(m, out, RESULT_DUPLICATE);
+        break;
     case CLAIM_SETTLED: finish(m, out, RESULT_DEAD_BEFORE); break;
-    case CLAIM_CONFLICT: die(m, out, DEAD_ID_CONFLICT); break;
+    case CLAIM_CONFLICT:
+        die_without_mark(m, out, m->dead_on_arrival ? m->reason : DEAD_ID_CONFLICT);
+        break;
     case CLAIM_BUSY:
     case CLAIM_UNREADABLE: wait_in(m, out, MACHINE_CLAIM_WAIT, answer->wait_ms); break;
     case CLAIM_UNAVAILABLE:
@@ -443,8 +460,8 @@ static void on_buried(struct machine *m, struct machine_actions *out, bool ackno
     } else if (m->partial) {
         m->state = MACHINE_MARKING;
         act(out, ACTION_MARK_SENT);
-    } else if (m->dead_on_arrival || m->reason == DEAD_ID_CONFLICT) {
-        finish(m, out, RESULT_DEAD); /* the key, if there is one, belongs to another mail */
+    } else if (m->no_mark) {
+        finish(m, out, RESULT_DEAD);
     } else {
         m->state = MACHINE_MARKING_DEAD;
         act(out, ACTION_MARK_DEAD);

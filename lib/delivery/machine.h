@@ -55,6 +55,7 @@ enum machine_input_kind {
 struct machine_input {
     enum machine_input_kind kind;
     bool is_dead;
+    bool has_identity; /* INPUT_START: a dead one's messageID could be read all the same */
     enum dead_reason dead;
     const struct claim_answer *claim;
     enum store_answer store;
@@ -128,7 +129,8 @@ struct machine {
     bool settled;
     bool draining, cancelled;
     bool out_of_time;     /* cancelled at the end of a drain: not even marks are waited for */
-    bool dead_on_arrival; /* its dead letter needs no claim and leaves no mark */
+    bool dead_on_arrival; /* invalid: claimed for its mark's sake only */
+    bool no_mark;         /* its dead letter leaves none */
     enum dead_reason reason;
     enum machine_action_kind after_release; /* WAIT, ENTER_GATE, BURY or ABANDON */
     uint64_t after_release_ms;

@@ -11,6 +11,12 @@
  * meaningless. */
 enum { JOB_OVERHEAD_BYTES = 1024 };
 
+/* How often the relay is probed in an outage: whichever event does it, so that events with few
+ * attempts and short delays don't run into the dead-letter topic one after another. */
+enum { PROBE_FIRST_MS = 1000, PROBE_LONGEST_MS = 10000 };
+
+static void run_gate(void *ctx);
+
 uint64_t pipeline_random(struct pipeline *p) /* xorshift64*: jitter needs no more */
 {
     p->random_state ^= p->random_state >> 12;
@@ -50,6 +56,7 @@ struct pipeline *pipeline_new(const struct pipeline_settings *settings,
     p->id_lanes = lanes_new();
     if (!p->key_lanes || !p->id_lanes)
         goto failed;
+    loop_timer_init(&p->probe_timer, run_gate, p);
     look_at_parts(p);
     return p;
 
@@ -81,6 +88,7 @@ void pipeline_destroy(struct pipeline *p)
 {
     if (!p)
         return;
+    loop_timer_stop(p->parts.loop, &p->probe_timer);
     loop_undefer(p->parts.loop, &p->gate_task);
     loop_undefer(p->parts.loop, &p->room_task);
     loop_undefer(p->parts.loop, &p->reap_task);
@@ -170,7 +178,7 @@ static bool may_pass(const struct pipeline *p, const struct job *job)
 {
     if (p->relay_up)
         return p->active < p->settings.max_active;
-    return p->probe == NULL || p->probe == job;
+    return !loop_timer_running(&p->probe_timer) && (p->probe == NULL || p->probe == job);
 }
 
 static void run_gate(void *ctx)
@@ -187,6 +195,17 @@ static void run_gate(void *ctx)
         pipeline_leave_gate(job);
         job_feed(job, &open);
     }
+}
+
+void pipeline_probe_failed(struct pipeline *p)
+{
+    if (p->relay_up)
+        return;
+    p->probe_delay_ms = p->probe_delay_ms ? p->probe_delay_ms * 2 : PROBE_FIRST_MS;
+    if (p->probe_delay_ms > PROBE_LONGEST_MS)
+        p->probe_delay_ms = PROBE_LONGEST_MS;
+    /* Without memory for the timer the events' own delays set the pace. */
+    (void)loop_timer_start(p->parts.loop, &p->probe_timer, p->probe_delay_ms);
 }
 
 static void wake_gate(struct pipeline *p)
@@ -267,8 +286,13 @@ void pipeline_parts_changed(struct pipeline *p)
     const bool store_was_up = p->store_up;
 
     look_at_parts(p);
-    if (p->relay_up)
+    if (p->relay_up) {
         p->probe = NULL;
+        p->probe_delay_ms = 0;
+        loop_timer_stop(p->parts.loop, &p->probe_timer);
+    } else if (p->probe_delay_ms == 0) {
+        pipeline_probe_failed(p); /* an outage begins */
+    }
     if (p->store_up && !store_was_up)
         feed_all(p, INPUT_STORE_UP, NULL);
     wake_gate(p);
@@ -279,7 +303,10 @@ void pipeline_parts_changed(struct pipeline *p)
 
 static void start(struct job *job)
 {
-    static const struct machine_input begin = {.kind = INPUT_START};
+    const struct machine_input begin = {.kind = INPUT_START,
+                                        .is_dead = job->dead_on_arrival,
+                                        .dead = job->machine.reason,
+                                        .has_identity = true};
 
     job->started = true;
     job_feed(job, &begin);
@@ -388,11 +415,20 @@ static void link_job(struct pipeline *p, struct job *job)
     p->empty_told = false;
 }
 
-static void dead_on_arrival(struct job *job, enum dead_reason reason)
+/* Its dead letter is to be written once, so it is claimed like any other where its messageID could
+ * be read; its fingerprint is none, so that nobody takes it for another mail's. */
+static void take_dead(struct job *job, enum dead_reason reason)
 {
     const struct machine_input input = {.kind = INPUT_START, .is_dead = true, .dead = reason};
 
-    job_feed(job, &input);
+    job->machine.reason = reason;
+    job->dead_on_arrival = true;
+    if (!job->event.message_id.ptr) {
+        job_feed(job, &input);
+        return;
+    }
+    memset(job->event.fingerprint, 'x', EVENT_FINGERPRINT_LEN);
+    enter_key_lane(job);
 }
 
 void pipeline_take(struct pipeline *p, const struct record *record)
@@ -412,6 +448,8 @@ void pipeline_take(struct pipeline *p, const struct record *record)
          * content. */
         log_error("Out of memory, a record was given up", LOG_INT("partition", record->partition),
                   LOG_INT("offset", record->offset));
+        if (p->callbacks.settled)
+            p->callbacks.settled(p->ctx, record, PIPELINE_ABANDONED, false);
         p->callbacks.abandoned(p->ctx, record->partition, record->generation, record->offset);
         return;
     }
@@ -423,7 +461,7 @@ void pipeline_take(struct pipeline *p, const struct record *record)
         return;
     }
     memcpy(job->error, err.text, sizeof(err.text));
-    dead_on_arrival(job, status == EVENT_TOO_LARGE ? DEAD_TOO_LARGE : DEAD_INVALID_EVENT);
+    take_dead(job, status == EVENT_TOO_LARGE ? DEAD_TOO_LARGE : DEAD_INVALID_EVENT);
 }
 
 /* ---- leaving ---- */

@@ -35,7 +35,19 @@ struct pipeline_parts { /* borrowed; must outlive the pipeline */
     struct metrics *metrics;
 };
 
+/* What became of one record, for makers of records that want to know. */
+enum pipeline_result {
+    PIPELINE_SENT,
+    PIPELINE_DUPLICATE, /* a mark says that it was sent */
+    PIPELINE_DEAD,      /* buried, or it was before */
+    PIPELINE_ABANDONED  /* given up without an outcome */
+};
+
 struct pipeline_callbacks {
+    /* May be NULL. Before done or abandoned. in_doubt: an attempt ended without the relay's reply,
+     * so that it may have been sent whatever the result says. */
+    void (*settled)(void *ctx, const struct record *record, enum pipeline_result result,
+                    bool in_doubt);
     /* The record has its final outcome / is given up for this assignment. */
     void (*done)(void *ctx, int32_t partition, uint64_t generation, int64_t offset);
     void (*abandoned)(void *ctx, int32_t partition, uint64_t generation, int64_t offset);

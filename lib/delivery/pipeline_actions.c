@@ -43,6 +43,7 @@ static void on_claim(void *ctx, const struct claim_answer *answer)
     const struct machine_input input = {.kind = INPUT_CLAIM, .claim = answer};
 
     job->claim_unanswered = answer->verdict == CLAIM_UNAVAILABLE;
+    job->in_doubt |= answer->verdict == CLAIM_TAKEN_OVER;
     if (answer->verdict == CLAIM_WON || answer->verdict == CLAIM_TAKEN_OVER)
         start_timer(job, &job->renew_timer, pipeline_of(job)->settings.policy.lease_ms / 3);
     report_claim(job, answer);
@@ -111,9 +112,11 @@ static void do_claim(struct job *job)
         store_new_token(job->claim.token);
     job->claim.message_id = job->event.message_id;
     memcpy(job->claim.fp, job->event.fingerprint, sizeof(job->claim.fp));
-    job->claim.record = (struct coordinates){.topic = job->record.topic,
-                                             .partition = job->record.partition,
-                                             .offset = job->record.offset};
+    /* No topic, no record: a dead mark without one settles nothing but its own attempt. */
+    job->claim.record =
+        (struct coordinates){.topic = job->record.topic.len ? job->record.topic : slice_of(NULL, 0),
+                             .partition = job->record.partition,
+                             .offset = job->record.offset};
     job->store_ops++;
     store_claim(p->parts.store, &job->claim, on_claim, job);
 }
@@ -168,7 +171,10 @@ static bool compose(struct job *job)
                               .message = buf_slice(&job->message.bytes),
                               .utf8 = job->message.utf8,
                               .message_id = ev->message_id,
-                              .type = ev->type};
+                              .type = ev->type,
+                              .subject = ev->subject,
+                              .text = ev->text,
+                              .html = ev->html};
     return true;
 }
 
@@ -182,7 +188,10 @@ static void do_prepare(struct job *job)
 {
     struct machine_input input = {.kind = INPUT_PREPARED};
 
-    if (is_expired(job)) {
+    if (job->dead_on_arrival) {
+        input.is_dead = true;
+        input.dead = job->machine.reason;
+    } else if (is_expired(job)) {
         set_error(job, job->machine.attempts || job->machine.inherited
                            ? "expiresAt passed before an attempt succeeded for certain"
                            : "expiresAt had passed when its turn came");
@@ -243,10 +252,14 @@ static void feed_outcome(struct job *job, const struct outcome *outcome)
                 : "");
         memcpy(job->reply, outcome->reply, sizeof(job->reply));
     }
+    job->in_doubt |= outcome->class == OUTCOME_AMBIGUOUS;
     if (outcome->class == OUTCOME_SENT) {
         job->accepted_unix_ms = clock_unix_ms();
         job->accepted_recipients = (uint32_t)(job->mail.recipients_len - outcome->refused_len);
     }
+    /* Not tried, although it was its turn: another one is still at it. */
+    if (outcome->relay_down && (outcome->reason != REASON_OUTAGE || job == pipeline_of(job)->probe))
+        pipeline_probe_failed(pipeline_of(job));
     report_outcome(job, outcome);
     job_feed(job, &input);
     if (job->machine.state == MACHINE_RELEASING || job->machine.state == MACHINE_RETRY_WAIT ||
@@ -316,12 +329,25 @@ static void do_bury(struct job *job, enum dead_reason reason)
 
 /* ---- the machine ---- */
 
+static void tell_settled(const struct job *job, enum pipeline_result result)
+{
+    const struct pipeline *p = job->pipeline;
+
+    if (p->callbacks.settled)
+        p->callbacks.settled(p->ctx, &job->record, result, job->in_doubt);
+}
+
 static void do_settle(struct job *job, const struct machine_action *action)
 {
+    static const enum pipeline_result results[] = {[RESULT_SENT] = PIPELINE_SENT,
+                                                   [RESULT_DUPLICATE] = PIPELINE_DUPLICATE,
+                                                   [RESULT_DEAD] = PIPELINE_DEAD,
+                                                   [RESULT_DEAD_BEFORE] = PIPELINE_DEAD};
     struct pipeline *p = pipeline_of(job);
     const struct record *r = &job->record;
 
     report_settled(job, action->result);
+    tell_settled(job, results[action->result]);
     p->callbacks.done(p->ctx, r->partition, r->generation, r->offset);
     pipeline_settled(job);
 }
@@ -331,6 +357,7 @@ static void do_abandon(struct job *job)
     struct pipeline *p = pipeline_of(job);
     const struct record *r = &job->record;
 
+    tell_settled(job, PIPELINE_ABANDONED);
     p->callbacks.abandoned(p->ctx, r->partition, r->generation, r->offset);
     pipeline_settled(job);
 }

@@ -26,8 +26,18 @@ static double seconds_end_to_end(const struct job *job)
     return (double)(job->accepted_unix_ms - job->record.timestamp_unix_ms) / 1e3;
 }
 
+/* False for what the producer library sends itself. */
+static bool from_kafka(const struct job *job)
+{
+    return job->record.topic.len > 0;
+}
+
 void report_consumed(const struct job *job)
 {
+    if (!from_kafka(job)) {
+        log_info("Email event is sent directly", JOB_ID(job), LOG_SLICE("type", job->event.type));
+        return;
+    }
     log_info("Email event consumed", JOB_ID(job), LOG_SLICE("type", job->event.type),
              LOG_SLICE("topic", job->record.topic), LOG_INT("partition", job->record.partition),
              LOG_INT("offset", job->record.offset));
@@ -110,9 +120,17 @@ void report_buried(const struct job *job, enum dead_reason reason)
 
     metrics_dead_letter(job->pipeline->parts.metrics, &event, reason,
                         job->machine.partial ? METRICS_UNKNOWN : seconds_since_taken(job));
+    if (!from_kafka(job)) {
+        log_error(job->machine.partial ? "Email was refused for some of its recipients"
+                                       : "Email could not be sent directly",
+                  JOB_ID(job), LOG_STR("reason", dead_reason_name(reason)),
+                  LOG_STR("error", job->error),
+                  LOG_INT("attempts", job->machine.attempts + job->machine.partial));
+        return;
+    }
     log_error("Email moved to dead letter queue", JOB_ID(job),
               LOG_STR("reason", dead_reason_name(reason)), LOG_STR("error", job->error),
-              LOG_INT("attempts", job->machine.attempts),
+              LOG_INT("attempts", job->machine.attempts + job->machine.partial),
               LOG_INT("partition", job->record.partition), LOG_INT("offset", job->record.offset));
 }
 

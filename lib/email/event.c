@@ -79,6 +79,12 @@ static json_t *load(struct event_decoder *d, struct slice value)
     errno = 0;
     root = json_loadb(value.ptr, value.len, JSON_REJECT_DUPLICATES, &fault);
     code = json_error_code(&fault);
+    if (!root && code == json_error_numeric_overflow) {
+        /* An integer beyond 64 bits, in what we only carry along. */
+        root = json_loadb(value.ptr, value.len, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL,
+                          &fault);
+        code = json_error_code(&fault);
+    }
     /* Out of memory, jansson 2.14 may call a string a syntax error, or drop a byte of it and go on
      * (lex_save): malloc's errno is the one trace that it leaves. */
     if (errno == ENOMEM ||

@@ -144,6 +144,19 @@ static int set_timer(CURLM *multi, long timeout_ms, void *ctx)
     return 0;
 }
 
+/* OpenSSL writes to sockets with write(2): a lost connection would be the end of the process. A
+ * thread that blocks the signal is safe already (the producer library's: its host's handlers are
+ * none of its business). */
+static void ignore_sigpipe(void)
+{
+    sigset_t blocked;
+
+    sigemptyset(&blocked);
+    (void)pthread_sigmask(SIG_SETMASK, NULL, &blocked); /* cannot fail: it only asks */
+    if (!sigismember(&blocked, SIGPIPE))
+        signal(SIGPIPE, SIG_IGN);
+}
+
 struct smtp_curl *smtp_curl_new(struct loop *loop, struct error *err)
 {
     struct smtp_curl *c = calloc(1, sizeof(*c));
@@ -152,9 +165,7 @@ struct smtp_curl *smtp_curl_new(struct loop *loop, struct error *err)
         error_set(err, "out of memory");
         return NULL;
     }
-    /* OpenSSL writes to sockets with write(2): a lost connection would be the end of the process.
-     */
-    signal(SIGPIPE, SIG_IGN);
+    ignore_sigpipe();
     c->loop = loop;
     loop_timer_init(&c->timer, on_timer, c);
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {

@@ -166,12 +166,11 @@ static void relay_up(struct smtp_pool *p)
     up_changed(p);
 }
 
-/* While the relay is in outage one mail is kept, to probe it: the newest, which was sent for that.
- */
+/* While the relay is in outage one mail is kept, to probe it. */
 static void hold_back(struct smtp_pool *p)
 {
     while (p->waiting.len > 1)
-        give_back(p, p->waiting.first, OUTCOME_RETRY, REASON_OUTAGE, STAGE_QUEUE);
+        give_back(p, p->waiting.first->next, OUTCOME_RETRY, REASON_OUTAGE, STAGE_QUEUE);
 }
 
 /* ---- opening ---- */

@@ -16,10 +16,11 @@ struct mail {
     struct slice sender;            /* envelope sender, without angle brackets */
     const struct slice *recipients; /* envelope recipients, likewise; at least one */
     size_t recipients_len;
-    struct slice message;          /* CRLF line ends, not dot-stuffed */
-    bool utf8;                     /* needs SMTPUTF8 and 8BITMIME */
-    bool last_attempt;             /* a recipient refused with 4xx counts as refused for good */
-    struct slice message_id, type; /* for the log transport's line */
+    struct slice message; /* CRLF line ends, not dot-stuffed */
+    bool utf8;            /* needs SMTPUTF8 and 8BITMIME */
+    bool last_attempt;    /* a recipient refused with 4xx counts as refused for good */
+    /* For the log transport's line, as the event has them; absent where it has none. */
+    struct slice message_id, type, subject, text, html;
 };
 
 struct delivery; /* one mail under way */

@@ -39,38 +39,6 @@ struct log_transport {
 
 /* ---- the line ---- */
 
-static bool is_subject(struct slice line)
-{
-    return line.len >= 8 && strncasecmp(line.ptr, "Subject:", 8) == 0;
-}
-
-/* The value of the Subject header as it stands in the message, unfolded; absent where there is
- * none. */
-static struct slice find_subject(struct slice message, struct buf *to)
-{
-    bool found = false;
-
-    while (message.len) {
-        const char *newline = memchr(message.ptr, '\n', message.len);
-        const size_t len = newline ? (size_t)(newline + 1 - message.ptr) : message.len;
-        struct slice line = slice_of(message.ptr, len);
-        message = slice_of(message.ptr + len, message.len - len);
-        while (line.len && strchr("\r\n", line.ptr[line.len - 1]))
-            line.len--;
-        if (line.len == 0 || (found && line.ptr[0] != ' ' && line.ptr[0] != '\t'))
-            break;
-        if (!found && is_subject(line)) {
-            found = true;
-            line = slice_of(line.ptr + 8, line.len - 8);
-            while (line.len && line.ptr[0] == ' ')
-                line = slice_of(line.ptr + 1, line.len - 1);
-        }
-        if (found)
-            buf_add_slice(to, line);
-    }
-    return found ? buf_slice(to) : slice_of(NULL, 0);
-}
-
 static void put_recipients(struct buf *to, const struct mail *mail)
 {
     buf_add_char(to, '[');
@@ -81,26 +49,27 @@ static void put_recipients(struct buf *to, const struct mail *mail)
     buf_add_char(to, ']');
 }
 
-/* Past the log's level: in this mode the line is the delivery. */
+/* Past the log's level: in this mode the line is the delivery. What the mail says stands in it
+ * readably, and the message as it would have been sent. */
 static uint64_t write_mail(const struct mail *mail)
 {
-    struct buf recipients = {0}, subject_text = {0};
-    const struct slice subject = find_subject(mail->message, &subject_text);
+    struct buf recipients = {0};
     uint64_t position = 0;
 
     put_recipients(&recipients, mail);
-    if (!recipients.failed && !subject_text.failed) {
+    if (!recipients.failed) {
         const struct log_field fields[] = {LOG_SLICE("messageID", mail->message_id),
                                            LOG_SLICE("type", mail->type),
                                            LOG_SLICE("from", mail->sender),
                                            LOG_JSON("to", buf_slice(&recipients)),
-                                           LOG_SLICE("subject", subject),
+                                           LOG_SLICE("subject", mail->subject),
+                                           LOG_SLICE("text", mail->text),
+                                           LOG_SLICE("html", mail->html),
                                            LOG_SLICE("message", mail->message),
                                            {0}};
         position = log_write(LOG_INFO, "Email", fields);
     }
     buf_cleanup(&recipients);
-    buf_cleanup(&subject_text);
     return position;
 }
 

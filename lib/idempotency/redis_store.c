@@ -411,6 +411,7 @@ static void redis_state(const struct store *base, struct store_state *out)
                                 .late_marks = s->late_marks};
     memcpy(out->error, h->error, sizeof(out->error));
     memcpy(out->eviction_policy, h->policy, sizeof(out->eviction_policy));
+    memcpy(out->version, h->version, sizeof(out->version));
 }
 
 static void redis_destroy(struct store *base)

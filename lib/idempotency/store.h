@@ -70,6 +70,7 @@ struct store_state {
                             explained */
     char error[256];     /* why it is down; "" while up. Never a password. */
     char eviction_policy[32];
+    char version[32]; /* of Redis; "" unknown, or no Redis */
 };
 
 struct store;

@@ -20,6 +20,7 @@ struct record {
     const struct record_header *headers;
     size_t headers_len;
     uint64_t generation; /* of the partition's assignment: hand it back with consumer_done */
+    void *cookie;        /* whatever its maker wants back; the consumer's is NULL */
 };
 
 #endif

@@ -56,18 +56,23 @@ class Answer:
 class EmailService:
     """One daemon. Its environment is exactly `env` plus an HTTP port; its log lines are parsed as they come."""
 
+    PREFIX = "EMAIL_SERVICE"  # of its HTTP variables
+
+    def executable(self):
+        return program("email-service")
+
     def __init__(self, folder, env, *args):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.port = int(env.get("EMAIL_SERVICE_PORT") or free_port())
-        self.env = dict({"EMAIL_SERVICE_LISTEN": "127.0.0.1"}, **env)
-        self.env["EMAIL_SERVICE_PORT"] = str(self.port)
+        self.port = int(env.get(self.PREFIX + "_PORT") or free_port())
+        self.env = dict({self.PREFIX + "_LISTEN": "127.0.0.1"}, **env)
+        self.env[self.PREFIX + "_PORT"] = str(self.port)
         self.events = []      # parsed log lines
         self.unparsable = []  # what stdout held beside them
         self._changed = threading.Condition()
         self._killed = False
         self._checked = False
-        self.process = Process([program("email-service"), *args], env=dict(SANITIZERS, **self.env),
+        self.process = Process([self.executable(), *args], env=dict(SANITIZERS, **self.env),
                                cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._stdout = LineReader(self.process.popen.stdout, self._on_line)
         self._stderr = LineReader(self.process.popen.stderr)

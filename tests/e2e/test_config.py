@@ -90,6 +90,25 @@ def test_each_mistake_alone(name, folder):
     assert not others, done.stderr
 
 
+@pytest.mark.parametrize("name, value", [
+    ("KAFKA_BROKERS", ":::"), ("KAFKA_BROKERS", "a:99999"), ("KAFKA_BROKERS", "a:1,,b:1"),
+    ("KAFKA_TOPIC_EMAIL_EVENTS", "a b"), ("KAFKA_TOPIC_EMAIL_DLQ", "ü"), ("SMTP_HOST", "h h"),
+    ("SMTP_CA_FILE", "/does/not/exist"), ("SMTP_CA_FILE", "/etc/hostname"), ("EMAIL_SERVICE_LISTEN", "no.such.host.invalid"),
+])
+def test_what_would_fail_at_the_first_use_is_said_at_once(folder, name, value):
+    done = check(folder, dict(GOOD_SMTP, **{name: value}))
+    assert done.returncode == 2 and name + ":" in done.stderr
+
+
+def test_what_is_allowed(folder):
+    for env in ({"EMAIL_RETRY_MAX_MS": "500"}, {"EMAIL_MAX_IN_FLIGHT_BYTES": "500000"}, {"LOG_LEVEL": "INFO"},
+                {"KAFKA_BROKERS": "[::1]:9092, kafka:9092,SSL://b"}, {"KAFKA_CONFIG_LOG_LEVEL": "3"},
+                {"EMAIL_SERVICE_LISTEN": "::1"}):
+        done = check(folder, dict(GOOD_SMTP, **env))
+        assert done.returncode == 0, done.stderr
+    assert check(folder, GOOD_SMTP, "--kafka-config", "log_level=3").returncode == 0
+
+
 def test_the_daemon_refuses_to_start_with_a_mistake(folder):
     done = run("email-service", env={"EMAIL_MAX_ATTEMPTS": "many"}, cwd=folder)
     assert done.returncode == 2

@@ -338,6 +338,13 @@ def test_log_mode_shows_the_mail(stack):
     assert stack.wait_mark(message_id)["state"] == "sent"
 
 
+def test_log_mode_shows_every_script(stack):
+    service = stack.start(EMAIL_MODE="log")
+    stack.publish_new(subject="Tu código", text="コード 482913", html="<p>código</p>")
+    line = service.wait_log("Email")
+    assert (line["subject"], line["text"], line["html"]) == ("Tu código", "コード 482913", "<p>código</p>")
+
+
 @pytest.mark.parametrize("level", ["info", "warn", "error"])
 def test_nothing_private_is_logged_in_smtp_mode(stack, level):
     """Sent, retried, refused and invalid: no address, subject, body or code on the log."""
