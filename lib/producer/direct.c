@@ -1,0 +1,317 @@
+#include "producer/direct.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "delivery/pipeline.h"
+
+enum {
+    STORE_TIMEOUT_MS = 2000,
+    SMTP_IDLE_MS = 60000,
+    SMTP_MAILS_PER_CONNECTION = 1000,
+    BREAKER_FAILURES = 5,
+    MAX_RESENDS = 3,
+    LOG_MODE_ACTIVE = 256,
+    /* Without Redis the process itself remembers what it sent, for this long. */
+    MEMORY_TTL_MS = 600000,
+    /* Events of one slot are given up together when Redis stays away. */
+    SLOT_MS = 250
+};
+
+struct direct {
+    struct loop *loop;
+    struct direct_settings settings;
+    direct_fn fn;
+    void *ctx;
+    struct metrics metrics;
+    struct store *store;
+    struct transport *transport;
+    struct pipeline *normal;
+    struct pipeline *strict; /* fails closed; `normal` itself unless that one fails open */
+    size_t under_way;
+
+    uint64_t oldest_slot; /* that can still hold events */
+    uint64_t store_down_since_ms;
+    struct loop_timer patience_timer;
+};
+
+/* ---- results ---- */
+
+static void run_ack(void *ctx)
+{
+    struct direct_item *item = ctx;
+
+    item->ack(item->ack_ctx, true, "");
+}
+
+/* There is no dead-letter topic here: the caller is told instead, and that is acknowledged. */
+static void on_bury(void *ctx, const struct dead_letter *letter, dlq_fn fn, void *fn_ctx)
+{
+    struct direct *d = ctx;
+    struct direct_item *item = letter->record->cookie;
+
+    snprintf(item->error, sizeof(item->error), "%s: %s", letter->reason, letter->error);
+    item->ack = fn;
+    item->ack_ctx = fn_ctx;
+    loop_defer(d->loop, &item->ack_task, run_ack, item);
+}
+
+static void on_settled(void *ctx, const struct record *record, enum pipeline_result result,
+                       bool in_doubt)
+{
+    static const enum direct_result results[] = {[PIPELINE_SENT] = DIRECT_SENT,
+                                                 [PIPELINE_DUPLICATE] = DIRECT_SENT_BEFORE,
+                                                 [PIPELINE_DEAD] = DIRECT_FAILED,
+                                                 [PIPELINE_ABANDONED] = DIRECT_FAILED};
+    struct direct *d = ctx;
+    struct direct_item *item = record->cookie;
+    enum direct_result mine = results[result];
+    struct store_state store;
+
+    d->under_way--;
+    if (mine == DIRECT_FAILED && in_doubt)
+        mine = DIRECT_UNKNOWN;
+    store_state(d->store, &store);
+    if (result == PIPELINE_ABANDONED)
+        snprintf(item->error, sizeof(item->error), "%s%s",
+                 store.up ? "given up before it was sent" : "Redis is out of reach: ",
+                 store.up ? "" : store.error);
+    d->fn(d->ctx, item, mine);
+}
+
+static void on_record_done(void *ctx, int32_t partition, uint64_t generation, int64_t offset)
+{
+    (void)ctx;
+    (void)partition;
+    (void)generation;
+    (void)offset;
+}
+
+static void on_nothing(void *ctx)
+{
+    (void)ctx;
+}
+
+/* ---- patience with a Redis that is away ---- */
+
+static void forget_outage(struct direct *d)
+{
+    d->store_down_since_ms = 0;
+}
+
+static void give_up_slots(struct direct *d, uint64_t until)
+{
+    for (; d->oldest_slot < until; d->oldest_slot++) {
+        pipeline_revoke(d->strict, -1, d->oldest_slot);
+        if (d->normal != d->strict && !d->settings.config->fail_open)
+            pipeline_revoke(d->normal, -1, d->oldest_slot);
+    }
+}
+
+static void start_patience_timer(struct direct *d)
+{
+    if (!loop_timer_running(&d->patience_timer))
+        (void)loop_timer_start(d->loop, &d->patience_timer, SLOT_MS);
+}
+
+static void on_patience_timer(void *ctx)
+{
+    struct direct *d = ctx;
+    const uint64_t now_ms = loop_now_ms(d->loop), patience_ms = d->settings.patience_ms;
+    struct store_state store;
+
+    store_state(d->store, &store);
+    if (store.up)
+        forget_outage(d);
+    else if (!d->store_down_since_ms)
+        d->store_down_since_ms = now_ms;
+    else if (now_ms - d->store_down_since_ms >= patience_ms && now_ms > patience_ms)
+        give_up_slots(d, (now_ms - patience_ms) / SLOT_MS);
+    if (d->under_way)
+        start_patience_timer(d);
+    else
+        forget_outage(d);
+}
+
+/* ---- sending ---- */
+
+void direct_send(struct direct *d, struct direct_item *item, struct slice key, struct slice json,
+                 bool strict)
+{
+    const uint64_t slot = loop_now_ms(d->loop) / SLOT_MS;
+    const struct record record = {.topic = slice_of("", 0),
+                                  .partition = -1,
+                                  .offset = -1,
+                                  .timestamp_unix_ms = clock_unix_ms(),
+                                  .key = key,
+                                  .value = json,
+                                  .generation = slot,
+                                  .cookie = item};
+
+    item->direct = d;
+    if (d->under_way++ == 0)
+        d->oldest_slot = slot;
+    start_patience_timer(d);
+    pipeline_take(strict ? d->strict : d->normal, &record);
+}
+
+void direct_give_up(struct direct *d)
+{
+    pipeline_drain(d->normal);
+    pipeline_cancel(d->normal);
+    if (d->strict != d->normal) {
+        pipeline_drain(d->strict);
+        pipeline_cancel(d->strict);
+    }
+}
+
+/* ---- making the parts ---- */
+
+static void on_parts_changed(void *ctx)
+{
+    struct direct *d = ctx;
+
+    if (d->normal)
+        pipeline_parts_changed(d->normal);
+    if (d->strict && d->strict != d->normal)
+        pipeline_parts_changed(d->strict);
+}
+
+static bool start_store(struct direct *d, struct error *err)
+{
+    const struct config *c = d->settings.config;
+    const struct store_settings settings = {
+        .lease_ms = c->lease_seconds * 1000,
+        .ttl_ms = c->redis_given ? c->ttl_hours * 3600 * 1000 : MEMORY_TTL_MS,
+        .timeout_ms = STORE_TIMEOUT_MS,
+        .host = c->redis_host,
+        .port = (unsigned)c->redis_port,
+        .user = c->redis_user,
+        .password = c->redis_password,
+        .db = (unsigned)c->redis_db,
+        .tls = c->redis_tls,
+        .changed = on_parts_changed,
+        .changed_ctx = d,
+    };
+
+    if (!c->redis_given)
+        log_warn("Neither REDIS_HOST nor REDIS_URL is set: mails that are sent directly are "
+                 "remembered by this process only, and an event that Kafka may have taken is never "
+                 "sent directly");
+    d->store = c->redis_given ? redis_store_new(d->loop, &settings, err)
+                              : memory_store_new(d->loop, &settings, err);
+    return d->store != NULL;
+}
+
+static enum smtp_tls tls_of(unsigned configured)
+{
+    switch (configured) {
+    case CONFIG_TLS_NONE: return SMTP_TLS_NONE;
+    case CONFIG_TLS_OPPORTUNISTIC: return SMTP_TLS_OPPORTUNISTIC;
+    case CONFIG_TLS_TLS: return SMTP_TLS_IMPLICIT;
+    default: return SMTP_TLS_STARTTLS;
+    }
+}
+
+static bool start_transport(struct direct *d, struct error *err)
+{
+    const struct config *c = d->settings.config;
+    const struct smtp_settings settings = {
+        .host = c->smtp_host,
+        .port = (unsigned)c->smtp_port,
+        .user = c->smtp_user,
+        .password = c->smtp_password,
+        .tls = tls_of(c->smtp_tls),
+        .ca_file = c->smtp_ca_file,
+        .helo_name = d->settings.host,
+        .max_connections = (unsigned)c->smtp_max_connections,
+        .connect_timeout_ms = c->smtp_connect_timeout_s * 1000,
+        .timeout_ms = c->smtp_timeout_s * 1000,
+        .idle_timeout_ms = SMTP_IDLE_MS,
+        .messages_per_connection = SMTP_MAILS_PER_CONNECTION,
+        .breaker_failures = BREAKER_FAILURES,
+        .changed = on_parts_changed,
+        .changed_ctx = d,
+    };
+
+    d->transport = c->mode == CONFIG_MODE_SMTP ? smtp_transport_new(d->loop, &settings, err)
+                                               : log_transport_new(d->loop, err);
+    return d->transport != NULL;
+}
+
+static struct pipeline *new_pipeline(struct direct *d, bool fail_open, struct error *err)
+{
+    static const struct pipeline_callbacks callbacks = {.settled = on_settled,
+                                                        .done = on_record_done,
+                                                        .abandoned = on_record_done,
+                                                        .room_again = on_nothing,
+                                                        .empty = on_nothing};
+    const struct config *c = d->settings.config;
+    const struct pipeline_settings settings = {
+        .policy = {.retry = {.max_attempts = (unsigned)c->max_attempts,
+                             .base_ms = c->retry_base_ms,
+                             .max_ms = c->retry_max_ms},
+                   .lease_ms = c->lease_seconds * 1000,
+                   .max_resends = MAX_RESENDS,
+                   .hold_in_outage = c->outage_policy == CONFIG_OUTAGE_HOLD,
+                   .park_ambiguous = c->ambiguous_policy == CONFIG_AMBIGUOUS_PARK,
+                   .fail_open = fail_open},
+        .message = {.from = d->settings.from},
+        .max_event_bytes = c->max_event_bytes,
+        .max_in_flight = SIZE_MAX, /* the producer's own queue is the one that is bounded */
+        .max_in_flight_bytes = SIZE_MAX,
+        .max_active =
+            c->mode == CONFIG_MODE_SMTP ? c->smtp_max_connections * 2 + 16 : LOG_MODE_ACTIVE,
+    };
+    const struct pipeline_parts parts = {.loop = d->loop,
+                                         .store = d->store,
+                                         .transport = d->transport,
+                                         .bury = on_bury,
+                                         .bury_ctx = d,
+                                         .metrics = &d->metrics};
+
+    return pipeline_new(&settings, &parts, &callbacks, d, err);
+}
+
+static bool start_pipelines(struct direct *d, struct error *err)
+{
+    d->normal = new_pipeline(d, d->settings.config->fail_open, err);
+    d->strict = d->settings.config->fail_open ? new_pipeline(d, false, err) : d->normal;
+    return d->normal && d->strict;
+}
+
+struct direct *direct_new(struct loop *loop, const struct direct_settings *settings, direct_fn fn,
+                          void *ctx, struct error *err)
+{
+    struct direct *d = calloc(1, sizeof(*d));
+
+    if (!d) {
+        error_set(err, "out of memory");
+        return NULL;
+    }
+    d->loop = loop;
+    d->settings = *settings;
+    d->fn = fn;
+    d->ctx = ctx;
+    metrics_init(&d->metrics);
+    loop_timer_init(&d->patience_timer, on_patience_timer, d);
+    if (start_store(d, err) && start_transport(d, err) && start_pipelines(d, err))
+        return d;
+    direct_destroy(d);
+    return NULL;
+}
+
+void direct_destroy(struct direct *d)
+{
+    if (!d)
+        return;
+    loop_timer_stop(d->loop, &d->patience_timer);
+    transport_destroy(d->transport);
+    store_destroy(d->store);
+    pipeline_destroy(d->normal);
+    if (d->strict != d->normal)
+        pipeline_destroy(d->strict);
+    free(d);
+}

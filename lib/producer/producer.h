@@ -1,0 +1,53 @@
+/* One producer; private to producer.c (the caller's threads) and producer_thread.c (the library's).
+ *
+ * What is below `mutex` belongs to it. The rest is the library's thread's own, once that runs. */
+#ifndef PRODUCER_PRODUCER_H
+#define PRODUCER_PRODUCER_H
+
+#include <pthread.h>
+
+#include "base/loop.h"
+#include "producer/direct.h"
+#include "producer/publisher.h"
+#include "producer/settings.h"
+
+struct entry {                    /* one event without its outcome yet */
+    struct direct_item item;      /* first: it comes back by it */
+    struct entry *before, *after; /* in `pending`, in the order of the calls */
+    struct entry *next_submitted;
+    uint64_t number;
+    email_outcome_fn fn;
+    void *context;
+    struct slice message_id, key, json; /* in the same allocation; message_id ends with a NUL */
+    bool perhaps_published;
+    char kafka_error[160];
+};
+
+enum producer_state { PRODUCER_STARTING, PRODUCER_RUNNING, PRODUCER_FAILED };
+
+struct email_producer {
+    struct producer_settings settings;
+    pthread_t thread;
+
+    struct loop *loop;
+    struct publisher *publisher; /* NULL with ENABLE_KAFKA=false */
+    struct direct *direct;       /* NULL where it cannot send directly */
+    bool stopping;
+    struct loop_timer grace_timer;
+
+    pthread_mutex_t mutex;
+    pthread_cond_t changed; /* state, or the head of pending */
+    enum producer_state state;
+    struct error start_error;
+    bool closing;        /* takes nothing more */
+    bool stop_requested; /* the thread is to end */
+    struct entry *pending_first, *pending_last;
+    struct entry *submitted_first, *submitted_last;
+    size_t pending_len, pending_bytes;
+    uint64_t last_number;
+};
+
+/* The library's thread; arg is the producer. */
+void *producer_thread(void *arg);
+
+#endif

@@ -1,0 +1,223 @@
+#include "producer/publisher.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <librdkafka/rdkafka.h>
+
+#include "base/log.h"
+#include "kafka/kafka_client.h"
+
+enum {
+    DESTROY_MS = 2000,
+    RESTART_MS = 1000, /* after a fatal error of librdkafka's */
+    MIN_TIMEOUT_MS = 100,
+    MAX_QUEUE = 10000000 /* librdkafka's own bound */
+};
+
+struct publisher {
+    struct loop *loop;
+    struct publisher_settings settings;
+    publisher_fn fn;
+    void *ctx;
+    struct kafka_client client;
+    rd_kafka_topic_t *handle; /* makes librdkafka know the topic before the first event needs it */
+    size_t under_way;
+    bool usable;
+    struct loop_timer restart_timer;
+};
+
+/* ---- delivery reports ---- */
+
+static enum publisher_result result_of(const rd_kafka_message_t *message)
+{
+    const rd_kafka_msg_status_t status = rd_kafka_message_status(message);
+
+    if (!message->err || status == RD_KAFKA_MSG_STATUS_PERSISTED)
+        return PUBLISHER_DONE;
+    return status == RD_KAFKA_MSG_STATUS_NOT_PERSISTED ? PUBLISHER_NOT_TAKEN
+                                                       : PUBLISHER_PERHAPS_TAKEN;
+}
+
+static const char *why(rd_kafka_resp_err_t code)
+{
+    switch (code) {
+    case RD_KAFKA_RESP_ERR__MSG_TIMED_OUT: return "Kafka did not acknowledge it in time";
+    case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART: return "the topic does not exist";
+    case RD_KAFKA_RESP_ERR__PURGE_QUEUE:
+    case RD_KAFKA_RESP_ERR__PURGE_INFLIGHT: return "given up before Kafka acknowledged it";
+    default: return rd_kafka_err2str(code);
+    }
+}
+
+static void on_report(struct publisher *p, const rd_kafka_message_t *message)
+{
+    const struct publisher_report report = {.result = result_of(message),
+                                            .error = message->err ? why(message->err) : "",
+                                            .partition = message->partition,
+                                            .offset = message->offset};
+
+    p->under_way--;
+    p->fn(p->ctx, message->_private, &report);
+}
+
+static void on_event(void *ctx, rd_kafka_event_t *event)
+{
+    struct publisher *p = ctx;
+    const rd_kafka_message_t *message;
+
+    switch (rd_kafka_event_type(event)) {
+    case RD_KAFKA_EVENT_DR:
+        while ((message = rd_kafka_event_message_next(event)))
+            on_report(p, message);
+        break;
+    case RD_KAFKA_EVENT_ERROR:
+        log_warn("Kafka producer is in trouble", LOG_STR("topic", p->settings.topic),
+                 LOG_STR("error", rd_kafka_event_error_string(event)));
+        break;
+    default: break;
+    }
+}
+
+static void on_drained(void *ctx)
+{
+    (void)ctx;
+}
+
+void publisher_give_up(struct publisher *p)
+{
+    if (p->client.rk)
+        rd_kafka_purge(p->client.rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |
+                                         RD_KAFKA_PURGE_F_NON_BLOCKING);
+}
+
+/* An idempotent producer that lost its sequence is of no more use, but a new one is. */
+static void on_fatal(void *ctx, const char *reason)
+{
+    struct publisher *p = ctx;
+
+    log_error("Kafka producer failed, a new one is made", LOG_STR("error", reason));
+    p->usable = false;
+    publisher_give_up(p);
+    (void)loop_timer_start(p->loop, &p->restart_timer, RESTART_MS);
+}
+
+/* ---- start and end ---- */
+
+static const struct kafka_client_hooks hooks = {
+    .event = on_event, .drained = on_drained, .fatal = on_fatal};
+
+static rd_kafka_conf_t *new_conf(const struct publisher *p, struct error *err)
+{
+    const struct publisher_settings *s = &p->settings;
+    char timeout[24], queue[24];
+    const struct kafka_property ours[] = {
+        {"acks", "all"},
+        {"batch.size", "131072"}, /* an event that is too large shall not take others with it */
+        {"delivery.report.only.error", "false"},
+        {"delivery.timeout.ms", timeout},
+        {"enable.idempotence", "true"},
+        {"linger.ms", "5"},
+        {"message.max.bytes", "67108864"}, /* so that the broker decides */
+        {"partitioner", "murmur2_random"}, /* as Java's: a key's partition is the same for all */
+        {"queue.buffering.max.kbytes", "2097151"}, /* our own queue is the one that is bounded */
+        {"queue.buffering.max.messages", queue},
+    };
+
+    snprintf(timeout, sizeof(timeout), "%" PRIu64,
+             s->timeout_ms < MIN_TIMEOUT_MS ? MIN_TIMEOUT_MS : s->timeout_ms);
+    snprintf(queue, sizeof(queue), "%zu",
+             s->max_events < MAX_QUEUE ? s->max_events + 1 : (size_t)MAX_QUEUE);
+    return kafka_conf_new(&s->kafka, ours, sizeof(ours) / sizeof(*ours), err);
+}
+
+static bool start(struct publisher *p, struct error *err)
+{
+    rd_kafka_conf_t *conf = new_conf(p, err);
+
+    if (!conf || !kafka_client_start(&p->client, p->loop, KAFKA_CLIENT_PRODUCER, conf,
+                                     RD_KAFKA_EVENT_DR, &hooks, p, err))
+        return false;
+    p->handle = rd_kafka_topic_new(p->client.rk, p->settings.topic, NULL);
+    if (!p->handle)
+        return error_set(err, "topic '%s': %s", p->settings.topic,
+                         rd_kafka_err2str(rd_kafka_last_error()));
+    p->usable = true;
+    return true;
+}
+
+static void stop(struct publisher *p)
+{
+    p->usable = false;
+    if (p->handle)
+        rd_kafka_topic_destroy(p->handle);
+    p->handle = NULL;
+    kafka_client_cleanup(&p->client, DESTROY_MS);
+}
+
+static void on_restart_timer(void *ctx)
+{
+    struct publisher *p = ctx;
+    struct error err = {0};
+
+    if (p->under_way == 0) {
+        stop(p);
+        if (start(p, &err))
+            return;
+        stop(p);
+        log_error("Kafka producer cannot be made", LOG_STR("error", err.text));
+    }
+    (void)loop_timer_start(p->loop, &p->restart_timer, RESTART_MS);
+}
+
+struct publisher *publisher_new(struct loop *loop, const struct publisher_settings *settings,
+                                publisher_fn fn, void *ctx, struct error *err)
+{
+    struct publisher *p = calloc(1, sizeof(*p));
+
+    if (!p) {
+        error_set(err, "out of memory");
+        return NULL;
+    }
+    p->loop = loop;
+    p->settings = *settings;
+    p->fn = fn;
+    p->ctx = ctx;
+    loop_timer_init(&p->restart_timer, on_restart_timer, p);
+    if (start(p, err))
+        return p;
+    publisher_destroy(p);
+    return NULL;
+}
+
+void publisher_destroy(struct publisher *p)
+{
+    if (!p)
+        return;
+    loop_timer_stop(p->loop, &p->restart_timer);
+    publisher_give_up(p);
+    stop(p);
+    free(p);
+}
+
+/* ---- publishing ---- */
+
+bool publisher_publish(struct publisher *p, struct slice key, struct slice value, void *event,
+                       struct error *err)
+{
+    rd_kafka_resp_err_t code;
+
+    if (!p->usable)
+        return error_set(err, "the Kafka producer failed and is being made anew");
+    code = rd_kafka_producev(
+        p->client.rk, RD_KAFKA_V_TOPIC(p->settings.topic), RD_KAFKA_V_KEY(key.ptr, key.len),
+        RD_KAFKA_V_VALUE((void *)(uintptr_t)value.ptr, value.len),
+        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_OPAQUE(event), RD_KAFKA_V_END);
+    if (code)
+        return error_set(err, "%s", why(code));
+    p->under_way++;
+    return true;
+}
