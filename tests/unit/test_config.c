@@ -89,26 +89,26 @@ static void precedence(void **state)
     static const char *const args[] = {"--kafka-brokers", "flag:1", "--smtp-port=465",
                                        "--env-file",      env_file, NULL};
     static const char *const env[] = {"KAFKA_BROKERS=env:1", "KAFKA_CONSUMER_GROUP=env-group",
-                                      "REDIS_HOST=", NULL};
+                                      "SMTP_FROM_NAME=", NULL};
     struct config c;
 
     (void)state;
     write_file(env_file, "# comment\nKAFKA_BROKERS=file:1\nexport KAFKA_CONSUMER_GROUP=file-group\n"
-                         "REDIS_HOST = \"file host\" # why not\nSMTP_FROM_NAME='It''s'\n\n"
+                         "SMTP_FROM_NAME = \"file host\" # why not\nSMTP_FROM='It''s'\n\n"
                          "EMAIL_MAX_ATTEMPTS=7 # seven\n");
     assert_int_equal(load(&c, args, env),
                      CONFIG_WRONG); /* 'It''s' has something behind its quote */
     config_cleanup(&c);
     write_file(env_file, "KAFKA_BROKERS=file:1\nexport KAFKA_CONSUMER_GROUP=file-group\n"
-                         "REDIS_HOST = \"file\\thost\"\n");
+                         "SMTP_FROM_NAME = \"file\\thost\"\n");
     assert_int_equal(load(&c, args, env), CONFIG_WRONG); /* a tab in a value */
     config_cleanup(&c);
     write_file(env_file, "KAFKA_BROKERS=file:1\nexport KAFKA_CONSUMER_GROUP=file-group\r\n"
-                         "REDIS_HOST = \"file host\" # why not\nEMAIL_MAX_ATTEMPTS=7 # seven");
+                         "SMTP_FROM_NAME = \"file host\" # why not\nEMAIL_MAX_ATTEMPTS=7 # seven");
     assert_int_equal(load(&c, args, env), CONFIG_OK);
     assert_string_equal(c.kafka_brokers, "flag:1");
     assert_string_equal(c.kafka_group, "env-group");
-    assert_string_equal(c.redis_host,
+    assert_string_equal(c.smtp_from_name,
                         "file host"); /* empty in the environment counts as not given */
     assert_int_equal(c.max_attempts, 7);
     assert_int_equal(c.smtp_tls, CONFIG_TLS_TLS); /* by the port */
