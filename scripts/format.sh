@@ -16,7 +16,7 @@ if [ -z "$formatter" ]; then
     exit 77
 fi
 
-mapfile -t files < <(find lib cmd tests -name '*.[ch]' | sort)
+mapfile -t files < <(find lib cmd tests examples -name '*.[ch]' | sort)
 case "${1:-}" in
 --check)
     differing=0

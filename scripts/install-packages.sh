@@ -4,21 +4,29 @@
 #   scripts/install-packages.sh build        to build the programs
 #   scripts/install-packages.sh quickstart   build, and what scripts/quickstart.sh uses
 #   scripts/install-packages.sh test         build, and what scripts/test.sh uses
+#   scripts/install-packages.sh servers      what scripts/local-servers.sh uses
+#   scripts/install-packages.sh container    what scripts/test-container.sh uses
 set -euo pipefail
 
 build=(ca-certificates gcc libc6-dev cmake ninja-build pkg-config librdkafka-dev libhiredis-dev
     libcurl4-openssl-dev libjansson-dev libmicrohttpd-dev libidn2-dev libxxhash-dev)
 quickstart=(kcat curl)
-test=(libcmocka-dev clang clang-format redis-server postfix maven default-jre-headless kcat curl
+test=(libcmocka-dev g++ clang clang-format redis-server postfix maven default-jre-headless kcat curl
     python3 python3-pytest python3-pytest-xdist python3-pytest-timeout python3-jsonschema python3-redis
-    python3-confluent-kafka python3-cryptography)
+    python3-confluent-kafka python3-cryptography python3-yaml)
+servers=(ca-certificates redis-server maven default-jre-headless)
+container=("${servers[@]}" debootstrap docker.io python3 python3-redis python3-confluent-kafka)
+# From Debian 13 on the client is a package of its own.
+[ "$(sed -n 's/^VERSION_ID="\([0-9]*\)"/\1/p' /etc/os-release)" = 12 ] || container+=(docker-cli)
 
 case "${1:-build}" in
 build) wanted=("${build[@]}") ;;
 quickstart) wanted=("${build[@]}" "${quickstart[@]}") ;;
 test) wanted=("${build[@]}" "${test[@]}") ;;
+servers) wanted=("${servers[@]}") ;;
+container) wanted=("${container[@]}") ;;
 *)
-    sed -n 's/^# \{0,1\}//; 2,7p' "$0" >&2
+    sed -n 's/^# \{0,1\}//; 2,8p' "$0" >&2
     exit 2
     ;;
 esac

@@ -143,13 +143,12 @@ static bool find_notes(struct topic_reader *r, struct error *err)
         if (p->err)
             return error_set(err, "committed offsets: %s", rd_kafka_err2str(p->err));
         r->spans[i].note_offset = p->offset >= 0 ? p->offset : -1;
-        /* Not NUL-terminated by promise, so it gets a NUL of our own below. */
-        r->spans[i].note = p->metadata_size ? p->metadata : "";
+        r->spans[i].note = "";
     }
     return true;
 }
 
-/* Notes are used as C strings. */
+/* The library's text has no NUL behind it. */
 static bool end_notes(struct topic_reader *r, struct error *err)
 {
     for (size_t i = 0; i < r->len; i++) {
@@ -157,9 +156,11 @@ static bool end_notes(struct topic_reader *r, struct error *err)
         char *copy;
         if (!p->metadata_size)
             continue;
-        copy = strndup(p->metadata, p->metadata_size);
+        copy = malloc(p->metadata_size + 1);
         if (!copy)
             return error_set(err, "out of memory");
+        memcpy(copy, p->metadata, p->metadata_size);
+        copy[p->metadata_size] = '\0';
         rd_kafka_mem_free(r->rk, p->metadata);
         p->metadata = copy; /* freed with the list */
         p->metadata_size = strlen(copy);
@@ -362,6 +363,31 @@ static bool add_note(rd_kafka_topic_partition_list_t *list, const char *topic,
     return p->metadata != NULL;
 }
 
+static rd_kafka_resp_err_t committed_of(rd_kafka_event_t *event)
+{
+    const rd_kafka_topic_partition_list_t *each = rd_kafka_event_topic_partition_list(event);
+    rd_kafka_resp_err_t code = rd_kafka_event_error(event);
+
+    for (int i = 0; !code && each && i < each->cnt; i++)
+        code = each->elems[i].err;
+    return code;
+}
+
+/* rd_kafka_commit would wait for as long as it takes. */
+static rd_kafka_resp_err_t commit(struct topic_reader *r,
+                                  const rd_kafka_topic_partition_list_t *list)
+{
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(r->rk);
+    rd_kafka_resp_err_t code = rd_kafka_commit_queue(r->rk, list, queue, NULL, NULL);
+    rd_kafka_event_t *event = code ? NULL : rd_kafka_queue_poll(queue, r->timeout_ms);
+
+    if (!code)
+        code = event ? committed_of(event) : RD_KAFKA_RESP_ERR__TIMED_OUT;
+    rd_kafka_event_destroy(event);
+    rd_kafka_queue_destroy(queue);
+    return code;
+}
+
 bool topic_reader_keep(struct topic_reader *r, const struct topic_span *notes, size_t len,
                        struct error *err)
 {
@@ -372,9 +398,7 @@ bool topic_reader_keep(struct topic_reader *r, const struct topic_span *notes, s
     for (size_t i = 0; good && i < len; i++)
         good = add_note(list, r->topic, &notes[i]) || error_set(err, "out of memory");
     if (good)
-        code = rd_kafka_commit(r->rk, list, 0);
-    for (size_t i = 0; good && !code && i < len; i++)
-        code = list->elems[i].err;
+        code = commit(r, list);
     rd_kafka_topic_partition_list_destroy(list);
     if (good && code)
         return error_set(err, "committing offsets: %s", reason_of(r, code));

@@ -32,8 +32,11 @@ struct direct {
     struct pipeline *strict; /* fails closed; `normal` itself unless that one fails open */
     size_t under_way;
 
-    uint64_t oldest_slot; /* that can still hold events */
-    uint64_t store_down_since_ms;
+    /* Events are numbered by slots, which go on only while Redis is away: what came in the same
+     * slot has waited for it equally long. */
+    uint64_t slot, oldest_slot; /* oldest: that can still hold events */
+    uint64_t outage_slot;       /* the one in which the outage began … */
+    uint64_t outage_since_ms;   /* … and when; 0: Redis is there */
     struct loop_timer patience_timer;
 };
 
@@ -96,14 +99,10 @@ static void on_nothing(void *ctx)
 
 /* ---- patience with a Redis that is away ---- */
 
-static void forget_outage(struct direct *d)
-{
-    d->store_down_since_ms = 0;
-}
-
+/* Those before `until`, and before the one that events still come to. */
 static void give_up_slots(struct direct *d, uint64_t until)
 {
-    for (; d->oldest_slot < until; d->oldest_slot++) {
+    for (; d->oldest_slot < until && d->oldest_slot < d->slot; d->oldest_slot++) {
         pipeline_revoke(d->strict, -1, d->oldest_slot);
         if (d->normal != d->strict && !d->settings.config->fail_open)
             pipeline_revoke(d->normal, -1, d->oldest_slot);
@@ -116,23 +115,35 @@ static void start_patience_timer(struct direct *d)
         (void)loop_timer_start(d->loop, &d->patience_timer, SLOT_MS);
 }
 
+static void look_at_outage(struct direct *d)
+{
+    const uint64_t now_ms = loop_now_ms(d->loop), patience_ms = d->settings.patience_ms;
+    uint64_t lasts_ms;
+
+    if (!d->outage_since_ms) {
+        d->outage_since_ms = now_ms;
+        d->outage_slot = d->slot;
+    }
+    lasts_ms = now_ms - d->outage_since_ms;
+    d->slot = d->outage_slot + lasts_ms / SLOT_MS;
+    if (lasts_ms >= patience_ms)
+        give_up_slots(d, d->outage_slot + 1 + (lasts_ms - patience_ms) / SLOT_MS);
+}
+
 static void on_patience_timer(void *ctx)
 {
     struct direct *d = ctx;
-    const uint64_t now_ms = loop_now_ms(d->loop), patience_ms = d->settings.patience_ms;
     struct store_state store;
 
     store_state(d->store, &store);
     if (store.up)
-        forget_outage(d);
-    else if (!d->store_down_since_ms)
-        d->store_down_since_ms = now_ms;
-    else if (now_ms - d->store_down_since_ms >= patience_ms && now_ms > patience_ms)
-        give_up_slots(d, (now_ms - patience_ms) / SLOT_MS);
+        d->outage_since_ms = 0;
+    else
+        look_at_outage(d);
     if (d->under_way)
         start_patience_timer(d);
     else
-        forget_outage(d);
+        d->outage_since_ms = 0;
 }
 
 /* ---- sending ---- */
@@ -140,19 +151,18 @@ static void on_patience_timer(void *ctx)
 void direct_send(struct direct *d, struct direct_item *item, struct slice key, struct slice json,
                  bool strict)
 {
-    const uint64_t slot = loop_now_ms(d->loop) / SLOT_MS;
     const struct record record = {.topic = slice_of("", 0),
                                   .partition = -1,
                                   .offset = -1,
                                   .timestamp_unix_ms = clock_unix_ms(),
                                   .key = key,
                                   .value = json,
-                                  .generation = slot,
+                                  .generation = d->slot,
                                   .cookie = item};
 
     item->direct = d;
     if (d->under_way++ == 0)
-        d->oldest_slot = slot;
+        d->oldest_slot = d->slot;
     start_patience_timer(d);
     pipeline_take(strict ? d->strict : d->normal, &record);
 }

@@ -8,7 +8,7 @@
 
 #include "base/loop.h"
 #include "producer/direct.h"
-#include "producer/publisher.h"
+#include "producer/kafka_path.h"
 #include "producer/settings.h"
 
 struct entry {                    /* one event without its outcome yet */
@@ -30,8 +30,8 @@ struct email_producer {
     pthread_t thread;
 
     struct loop *loop;
-    struct publisher *publisher; /* NULL with ENABLE_KAFKA=false */
-    struct direct *direct;       /* NULL where it cannot send directly */
+    struct kafka_path *kafka_path; /* NULL with ENABLE_KAFKA=false */
+    struct direct *direct;         /* NULL where it cannot send directly */
     bool stopping;
     struct loop_timer grace_timer;
 

@@ -52,7 +52,8 @@ static void end(email_producer *p, struct entry *e, email_result result, const c
     tell(p, e, &outcome);
 }
 
-static void end_published(email_producer *p, struct entry *e, const struct publisher_report *report)
+static void end_published(email_producer *p, struct entry *e,
+                          const struct kafka_path_report *report)
 {
     const email_outcome outcome = {.result = EMAIL_PUBLISHED,
                                    .message_id = e->message_id.ptr,
@@ -110,16 +111,16 @@ static void fall_back(email_producer *p, struct entry *e)
     }
 }
 
-static void on_report(void *ctx, void *event, const struct publisher_report *report)
+static void on_report(void *ctx, void *event, const struct kafka_path_report *report)
 {
     email_producer *p = ctx;
     struct entry *e = event;
 
-    if (report->result == PUBLISHER_DONE) {
+    if (report->result == KAFKA_PATH_DONE) {
         end_published(p, e, report);
         return;
     }
-    e->perhaps_published = report->result == PUBLISHER_PERHAPS_TAKEN;
+    e->perhaps_published = report->result == KAFKA_PATH_PERHAPS_TAKEN;
     snprintf(e->kafka_error, sizeof(e->kafka_error), "%s", report->error);
     fall_back(p, e);
 }
@@ -128,8 +129,8 @@ static void dispatch(email_producer *p, struct entry *e)
 {
     struct error err = {0};
 
-    if (p->publisher && !p->stopping) {
-        if (publisher_publish(p->publisher, e->key, e->json, e, &err))
+    if (p->kafka_path && !p->stopping) {
+        if (kafka_path_publish(p->kafka_path, e->key, e->json, e, &err))
             return;
         snprintf(e->kafka_error, sizeof(e->kafka_error), "%.150s", err.text);
     }
@@ -144,8 +145,8 @@ static void begin_stop(email_producer *p, bool all_told)
         loop_stop(p->loop);
         return;
     }
-    if (p->publisher)
-        publisher_give_up(p->publisher);
+    if (p->kafka_path)
+        kafka_path_give_up(p->kafka_path);
     if (p->direct)
         direct_give_up(p->direct);
     if (!loop_timer_start(p->loop, &p->grace_timer, GRACE_MS))
@@ -203,10 +204,10 @@ static void to_host(void *ctx, enum log_level level, struct slice line)
         p->settings.log(log_level_name(level), line.ptr, p->settings.log_context);
 }
 
-static bool start_publisher(email_producer *p, struct error *err)
+static bool start_kafka_path(email_producer *p, struct error *err)
 {
     const struct config *c = &p->settings.config;
-    const struct publisher_settings settings = {
+    const struct kafka_path_settings settings = {
         .kafka = {.brokers = c->kafka_brokers,
                   .client_id = p->settings.client_id,
                   .properties = p->settings.properties,
@@ -218,8 +219,8 @@ static bool start_publisher(email_producer *p, struct error *err)
 
     if (!c->enable_kafka)
         return true;
-    p->publisher = publisher_new(p->loop, &settings, on_report, p, err);
-    return p->publisher != NULL;
+    p->kafka_path = kafka_path_new(p->loop, &settings, on_report, p, err);
+    return p->kafka_path != NULL;
 }
 
 static bool start_direct(email_producer *p, struct error *err)
@@ -249,7 +250,7 @@ static bool start(email_producer *p, struct error *err)
         return false;
     loop_timer_init(&p->grace_timer, on_grace_timer, p);
     loop_on_wake(p->loop, on_wake, p);
-    if (!start_direct(p, err) || !start_publisher(p, err))
+    if (!start_direct(p, err) || !start_kafka_path(p, err))
         return false;
     log_info("Email producer is ready", LOG_STR("version", EMAIL_VERSION),
              LOG_BOOL("kafka", c->enable_kafka), LOG_STR("topic", c->kafka_topic_events),
@@ -270,7 +271,7 @@ static void tell_started(email_producer *p, bool good, const struct error *err)
 /* The loop is freed by whoever joins this thread: a caller may be about to wake it. */
 static void take_down(email_producer *p)
 {
-    publisher_destroy(p->publisher);
+    kafka_path_destroy(p->kafka_path);
     direct_destroy(p->direct);
     if (p->loop)
         loop_timer_stop(p->loop, &p->grace_timer);

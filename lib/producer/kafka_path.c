@@ -1,4 +1,4 @@
-#include "producer/publisher.h"
+#include "producer/kafka_path.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -17,10 +17,10 @@ enum {
     MAX_QUEUE = 10000000 /* librdkafka's own bound */
 };
 
-struct publisher {
+struct kafka_path {
     struct loop *loop;
-    struct publisher_settings settings;
-    publisher_fn fn;
+    struct kafka_path_settings settings;
+    kafka_path_fn fn;
     void *ctx;
     struct kafka_client client;
     rd_kafka_topic_t *handle; /* makes librdkafka know the topic before the first event needs it */
@@ -31,14 +31,14 @@ struct publisher {
 
 /* ---- delivery reports ---- */
 
-static enum publisher_result result_of(const rd_kafka_message_t *message)
+static enum kafka_path_result result_of(const rd_kafka_message_t *message)
 {
     const rd_kafka_msg_status_t status = rd_kafka_message_status(message);
 
     if (!message->err || status == RD_KAFKA_MSG_STATUS_PERSISTED)
-        return PUBLISHER_DONE;
-    return status == RD_KAFKA_MSG_STATUS_NOT_PERSISTED ? PUBLISHER_NOT_TAKEN
-                                                       : PUBLISHER_PERHAPS_TAKEN;
+        return KAFKA_PATH_DONE;
+    return status == RD_KAFKA_MSG_STATUS_NOT_PERSISTED ? KAFKA_PATH_NOT_TAKEN
+                                                       : KAFKA_PATH_PERHAPS_TAKEN;
 }
 
 static const char *why(rd_kafka_resp_err_t code)
@@ -53,12 +53,12 @@ static const char *why(rd_kafka_resp_err_t code)
     }
 }
 
-static void on_report(struct publisher *p, const rd_kafka_message_t *message)
+static void on_report(struct kafka_path *p, const rd_kafka_message_t *message)
 {
-    const struct publisher_report report = {.result = result_of(message),
-                                            .error = message->err ? why(message->err) : "",
-                                            .partition = message->partition,
-                                            .offset = message->offset};
+    const struct kafka_path_report report = {.result = result_of(message),
+                                             .error = message->err ? why(message->err) : "",
+                                             .partition = message->partition,
+                                             .offset = message->offset};
 
     p->under_way--;
     p->fn(p->ctx, message->_private, &report);
@@ -66,7 +66,7 @@ static void on_report(struct publisher *p, const rd_kafka_message_t *message)
 
 static void on_event(void *ctx, rd_kafka_event_t *event)
 {
-    struct publisher *p = ctx;
+    struct kafka_path *p = ctx;
     const rd_kafka_message_t *message;
 
     switch (rd_kafka_event_type(event)) {
@@ -87,7 +87,7 @@ static void on_drained(void *ctx)
     (void)ctx;
 }
 
-void publisher_give_up(struct publisher *p)
+void kafka_path_give_up(struct kafka_path *p)
 {
     if (p->client.rk)
         rd_kafka_purge(p->client.rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |
@@ -97,11 +97,11 @@ void publisher_give_up(struct publisher *p)
 /* An idempotent producer that lost its sequence is of no more use, but a new one is. */
 static void on_fatal(void *ctx, const char *reason)
 {
-    struct publisher *p = ctx;
+    struct kafka_path *p = ctx;
 
     log_error("Kafka producer failed, a new one is made", LOG_STR("error", reason));
     p->usable = false;
-    publisher_give_up(p);
+    kafka_path_give_up(p);
     (void)loop_timer_start(p->loop, &p->restart_timer, RESTART_MS);
 }
 
@@ -110,9 +110,9 @@ static void on_fatal(void *ctx, const char *reason)
 static const struct kafka_client_hooks hooks = {
     .event = on_event, .drained = on_drained, .fatal = on_fatal};
 
-static rd_kafka_conf_t *new_conf(const struct publisher *p, struct error *err)
+static rd_kafka_conf_t *new_conf(const struct kafka_path *p, struct error *err)
 {
-    const struct publisher_settings *s = &p->settings;
+    const struct kafka_path_settings *s = &p->settings;
     char timeout[24], queue[24];
     const struct kafka_property ours[] = {
         {"acks", "all"},
@@ -134,7 +134,7 @@ static rd_kafka_conf_t *new_conf(const struct publisher *p, struct error *err)
     return kafka_conf_new(&s->kafka, ours, sizeof(ours) / sizeof(*ours), err);
 }
 
-static bool start(struct publisher *p, struct error *err)
+static bool start(struct kafka_path *p, struct error *err)
 {
     rd_kafka_conf_t *conf = new_conf(p, err);
 
@@ -149,7 +149,7 @@ static bool start(struct publisher *p, struct error *err)
     return true;
 }
 
-static void stop(struct publisher *p)
+static void stop(struct kafka_path *p)
 {
     p->usable = false;
     if (p->handle)
@@ -160,7 +160,7 @@ static void stop(struct publisher *p)
 
 static void on_restart_timer(void *ctx)
 {
-    struct publisher *p = ctx;
+    struct kafka_path *p = ctx;
     struct error err = {0};
 
     if (p->under_way == 0) {
@@ -173,10 +173,10 @@ static void on_restart_timer(void *ctx)
     (void)loop_timer_start(p->loop, &p->restart_timer, RESTART_MS);
 }
 
-struct publisher *publisher_new(struct loop *loop, const struct publisher_settings *settings,
-                                publisher_fn fn, void *ctx, struct error *err)
+struct kafka_path *kafka_path_new(struct loop *loop, const struct kafka_path_settings *settings,
+                                  kafka_path_fn fn, void *ctx, struct error *err)
 {
-    struct publisher *p = calloc(1, sizeof(*p));
+    struct kafka_path *p = calloc(1, sizeof(*p));
 
     if (!p) {
         error_set(err, "out of memory");
@@ -189,24 +189,24 @@ struct publisher *publisher_new(struct loop *loop, const struct publisher_settin
     loop_timer_init(&p->restart_timer, on_restart_timer, p);
     if (start(p, err))
         return p;
-    publisher_destroy(p);
+    kafka_path_destroy(p);
     return NULL;
 }
 
-void publisher_destroy(struct publisher *p)
+void kafka_path_destroy(struct kafka_path *p)
 {
     if (!p)
         return;
     loop_timer_stop(p->loop, &p->restart_timer);
-    publisher_give_up(p);
+    kafka_path_give_up(p);
     stop(p);
     free(p);
 }
 
 /* ---- publishing ---- */
 
-bool publisher_publish(struct publisher *p, struct slice key, struct slice value, void *event,
-                       struct error *err)
+bool kafka_path_publish(struct kafka_path *p, struct slice key, struct slice value, void *event,
+                        struct error *err)
 {
     rd_kafka_resp_err_t code;
 
