@@ -116,5 +116,6 @@ step "build (gcc, ASan and UBSan)" build asan --target all unit-tests || report
 [ -z "$checks" ] || step "build (clang, warnings are errors)" build clang --target all unit-tests
 [ -z "$unit" ] || step "unit tests" unit_tests
 [ -z "$e2e" ] || step "end-to-end tests" e2e_tests
+[ -z "$checks" ] || step "containers" scripts/test-container.sh
 [ -z "$checks" ] || step "quickstart" scripts/quickstart.sh --once
 report

@@ -14,20 +14,15 @@
 #include "kafka/dead_letter.h"
 #include "kafka/mock_broker.h"
 #include "pages.h"
+#include "delivery/delivery_settings.h"
 #include "delivery/pipeline.h"
 
 enum {
-    STORE_TIMEOUT_MS = 2000, /* a Redis that takes longer is as good as away */
     REVOKE_GRACE_MS =
         5000, /* for mails whose final dot is on its way when their partition is taken */
     CANCEL_GRACE_MS = 2000,  /* the same, at the end of SHUTDOWN_TIMEOUT_SECONDS */
     CLOSE_TIMEOUT_MS = 6000, /* for the last commit and for leaving the group */
     WATCHDOG_S = 20,         /* beyond all of these: the process ends whatever holds it */
-    SMTP_IDLE_MS = 60000,
-    SMTP_MAILS_PER_CONNECTION = 1000,
-    BREAKER_FAILURES = 5,
-    MAX_RESENDS = 3,
-    LOG_MODE_ACTIVE = 256
 };
 
 enum phase { PHASE_RUNNING, PHASE_DRAINING, PHASE_CANCELLING, PHASE_CLOSING, PHASE_STOPPED };
@@ -351,20 +346,10 @@ static bool start_mock(struct service *s, struct error *err)
 static bool start_store(struct service *s, struct error *err)
 {
     const struct config *c = s->config;
-    const struct store_settings settings = {
-        .lease_ms = c->lease_seconds * 1000,
-        .ttl_ms = c->ttl_hours * 3600 * 1000,
-        .timeout_ms = STORE_TIMEOUT_MS,
-        .host = c->redis_host,
-        .port = (unsigned)c->redis_port,
-        .user = c->redis_user,
-        .password = c->redis_password,
-        .db = (unsigned)c->redis_db,
-        .tls = c->redis_tls,
-        .changed = on_parts_changed,
-        .changed_ctx = s,
-    };
+    struct store_settings settings = delivery_store_settings(c);
 
+    settings.changed = on_parts_changed;
+    settings.changed_ctx = s;
     if (c->fail_open)
         log_warn("IDEMPOTENCY_FAIL_OPEN is set: mails are sent although Redis is out of reach, and "
                  "may go "
@@ -374,37 +359,13 @@ static bool start_store(struct service *s, struct error *err)
     return s->store != NULL;
 }
 
-static enum smtp_tls tls_of(unsigned configured)
-{
-    switch (configured) {
-    case CONFIG_TLS_NONE: return SMTP_TLS_NONE;
-    case CONFIG_TLS_OPPORTUNISTIC: return SMTP_TLS_OPPORTUNISTIC;
-    case CONFIG_TLS_TLS: return SMTP_TLS_IMPLICIT;
-    default: return SMTP_TLS_STARTTLS;
-    }
-}
-
 static bool start_transport(struct service *s, struct error *err)
 {
     const struct config *c = s->config;
-    const struct smtp_settings settings = {
-        .host = c->smtp_host,
-        .port = (unsigned)c->smtp_port,
-        .user = c->smtp_user,
-        .password = c->smtp_password,
-        .tls = tls_of(c->smtp_tls),
-        .ca_file = c->smtp_ca_file,
-        .helo_name = s->host,
-        .max_connections = (unsigned)c->smtp_max_connections,
-        .connect_timeout_ms = c->smtp_connect_timeout_s * 1000,
-        .timeout_ms = c->smtp_timeout_s * 1000,
-        .idle_timeout_ms = SMTP_IDLE_MS,
-        .messages_per_connection = SMTP_MAILS_PER_CONNECTION,
-        .breaker_failures = BREAKER_FAILURES,
-        .changed = on_parts_changed,
-        .changed_ctx = s,
-    };
+    struct smtp_settings settings = delivery_smtp_settings(c, s->host);
 
+    settings.changed = on_parts_changed;
+    settings.changed_ctx = s;
     s->transport = c->mode == CONFIG_MODE_SMTP ? smtp_transport_new(s->loop, &settings, err)
                                                : log_transport_new(s->loop, err);
     return s->transport != NULL;
@@ -430,21 +391,12 @@ static bool start_pipeline(struct service *s, struct error *err)
 {
     const struct config *c = s->config;
     const struct pipeline_settings settings = {
-        .policy = {.retry = {.max_attempts = (unsigned)c->max_attempts,
-                             .base_ms = c->retry_base_ms,
-                             .max_ms = c->retry_max_ms},
-                   .lease_ms = c->lease_seconds * 1000,
-                   .max_resends = MAX_RESENDS,
-                   .hold_in_outage = c->outage_policy == CONFIG_OUTAGE_HOLD,
-                   .park_ambiguous = c->ambiguous_policy == CONFIG_AMBIGUOUS_PARK,
-                   .fail_open = c->fail_open},
+        .policy = delivery_policy(c),
         .message = {.from = s->options->from},
         .max_event_bytes = c->max_event_bytes,
         .max_in_flight = c->max_in_flight,
         .max_in_flight_bytes = c->max_in_flight_bytes,
-        /* Twice the connections keeps each one busy while the next mail's claim is under way. */
-        .max_active =
-            c->mode == CONFIG_MODE_SMTP ? c->smtp_max_connections * 2 + 16 : LOG_MODE_ACTIVE,
+        .max_active = delivery_max_active(c),
     };
     const struct pipeline_parts parts = {.loop = s->loop,
                                          .store = s->store,

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "ctl.h"
+#include "delivery/delivery_settings.h"
 #include "email/smtp_probe.h"
 #include "idempotency/store.h"
 #include "kafka/topics.h"
@@ -139,22 +140,14 @@ static void report_redis(struct checking *c, const struct store_state *state)
 static void check_redis(struct checking *c)
 {
     const struct config *config = c->ctl->config;
-    const struct store_settings settings = {
-        .lease_ms = config->lease_seconds * 1000,
-        .ttl_ms = config->ttl_hours * 3600 * 1000,
-        .timeout_ms = (uint64_t)c->ctl->timeout_ms,
-        .host = config->redis_host,
-        .port = (unsigned)config->redis_port,
-        .user = config->redis_user,
-        .password = config->redis_password,
-        .db = (unsigned)config->redis_db,
-        .tls = config->redis_tls,
-    };
+    struct store_settings settings = delivery_store_settings(config);
     struct error err = {0};
     struct loop *loop = loop_new(&err);
-    struct store *store = loop ? redis_store_new(loop, &settings, &err) : NULL;
+    struct store *store;
     struct store_state state;
 
+    settings.timeout_ms = (uint64_t)c->ctl->timeout_ms;
+    store = loop ? redis_store_new(loop, &settings, &err) : NULL;
     if (store && wait_for_redis(loop, store, c->ctl->timeout_ms, &state, &err))
         report_redis(c, &state);
     else
@@ -164,16 +157,6 @@ static void check_redis(struct checking *c)
 }
 
 /* ---- the relay ---- */
-
-static enum smtp_tls tls_of(unsigned configured)
-{
-    switch (configured) {
-    case CONFIG_TLS_NONE: return SMTP_TLS_NONE;
-    case CONFIG_TLS_OPPORTUNISTIC: return SMTP_TLS_OPPORTUNISTIC;
-    case CONFIG_TLS_TLS: return SMTP_TLS_IMPLICIT;
-    default: return SMTP_TLS_STARTTLS;
-    }
-}
 
 static const char *tls_name(enum smtp_tls tls)
 {
@@ -207,22 +190,13 @@ static void check_relay(struct checking *c)
     const struct config *config = c->ctl->config;
     const uint64_t configured_ms = config->smtp_connect_timeout_s * 1000;
     const uint64_t timeout_ms = (uint64_t)c->ctl->timeout_ms;
-    const struct smtp_settings settings = {
-        .host = config->smtp_host,
-        .port = (unsigned)config->smtp_port,
-        .user = config->smtp_user,
-        .password = config->smtp_password,
-        .tls = tls_of(config->smtp_tls),
-        .ca_file = config->smtp_ca_file,
-        .max_connections = 1,
-        .connect_timeout_ms = configured_ms < timeout_ms ? configured_ms : timeout_ms,
-        .timeout_ms = timeout_ms,
-        .idle_timeout_ms = timeout_ms,
-        .breaker_failures = 1,
-    };
+    struct smtp_settings settings = delivery_smtp_settings(config, NULL);
     struct smtp_probe_result result;
     struct error err = {0};
 
+    settings.connect_timeout_ms = configured_ms < timeout_ms ? configured_ms : timeout_ms;
+    settings.timeout_ms = settings.idle_timeout_ms = timeout_ms;
+    settings.max_connections = settings.breaker_failures = 1;
     if (config->mode == CONFIG_MODE_LOG)
         report(c, SKIPPED, "SMTP", "skipped (log mode)");
     else if (smtp_probe(&settings, &result, &err))

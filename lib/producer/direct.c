@@ -5,15 +5,10 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "delivery/delivery_settings.h"
 #include "delivery/pipeline.h"
 
 enum {
-    STORE_TIMEOUT_MS = 2000,
-    SMTP_IDLE_MS = 60000,
-    SMTP_MAILS_PER_CONNECTION = 1000,
-    BREAKER_FAILURES = 5,
-    MAX_RESENDS = 3,
-    LOG_MODE_ACTIVE = 256,
     /* Without Redis the process itself remembers what it sent, for this long. */
     MEMORY_TTL_MS = 600000,
     /* Events of one slot are given up together when Redis stays away. */
@@ -192,20 +187,12 @@ static void on_parts_changed(void *ctx)
 static bool start_store(struct direct *d, struct error *err)
 {
     const struct config *c = d->settings.config;
-    const struct store_settings settings = {
-        .lease_ms = c->lease_seconds * 1000,
-        .ttl_ms = c->redis_given ? c->ttl_hours * 3600 * 1000 : MEMORY_TTL_MS,
-        .timeout_ms = STORE_TIMEOUT_MS,
-        .host = c->redis_host,
-        .port = (unsigned)c->redis_port,
-        .user = c->redis_user,
-        .password = c->redis_password,
-        .db = (unsigned)c->redis_db,
-        .tls = c->redis_tls,
-        .changed = on_parts_changed,
-        .changed_ctx = d,
-    };
+    struct store_settings settings = delivery_store_settings(c);
 
+    settings.changed = on_parts_changed;
+    settings.changed_ctx = d;
+    if (!c->redis_given)
+        settings.ttl_ms = MEMORY_TTL_MS;
     if (!c->redis_given)
         log_warn("Neither REDIS_HOST nor REDIS_URL is set: mails that are sent directly are "
                  "remembered by this process only, and an event that Kafka may have taken is never "
@@ -215,37 +202,13 @@ static bool start_store(struct direct *d, struct error *err)
     return d->store != NULL;
 }
 
-static enum smtp_tls tls_of(unsigned configured)
-{
-    switch (configured) {
-    case CONFIG_TLS_NONE: return SMTP_TLS_NONE;
-    case CONFIG_TLS_OPPORTUNISTIC: return SMTP_TLS_OPPORTUNISTIC;
-    case CONFIG_TLS_TLS: return SMTP_TLS_IMPLICIT;
-    default: return SMTP_TLS_STARTTLS;
-    }
-}
-
 static bool start_transport(struct direct *d, struct error *err)
 {
     const struct config *c = d->settings.config;
-    const struct smtp_settings settings = {
-        .host = c->smtp_host,
-        .port = (unsigned)c->smtp_port,
-        .user = c->smtp_user,
-        .password = c->smtp_password,
-        .tls = tls_of(c->smtp_tls),
-        .ca_file = c->smtp_ca_file,
-        .helo_name = d->settings.host,
-        .max_connections = (unsigned)c->smtp_max_connections,
-        .connect_timeout_ms = c->smtp_connect_timeout_s * 1000,
-        .timeout_ms = c->smtp_timeout_s * 1000,
-        .idle_timeout_ms = SMTP_IDLE_MS,
-        .messages_per_connection = SMTP_MAILS_PER_CONNECTION,
-        .breaker_failures = BREAKER_FAILURES,
-        .changed = on_parts_changed,
-        .changed_ctx = d,
-    };
+    struct smtp_settings settings = delivery_smtp_settings(c, d->settings.host);
 
+    settings.changed = on_parts_changed;
+    settings.changed_ctx = d;
     d->transport = c->mode == CONFIG_MODE_SMTP ? smtp_transport_new(d->loop, &settings, err)
                                                : log_transport_new(d->loop, err);
     return d->transport != NULL;
@@ -259,21 +222,13 @@ static struct pipeline *new_pipeline(struct direct *d, bool fail_open, struct er
                                                         .room_again = on_nothing,
                                                         .empty = on_nothing};
     const struct config *c = d->settings.config;
-    const struct pipeline_settings settings = {
-        .policy = {.retry = {.max_attempts = (unsigned)c->max_attempts,
-                             .base_ms = c->retry_base_ms,
-                             .max_ms = c->retry_max_ms},
-                   .lease_ms = c->lease_seconds * 1000,
-                   .max_resends = MAX_RESENDS,
-                   .hold_in_outage = c->outage_policy == CONFIG_OUTAGE_HOLD,
-                   .park_ambiguous = c->ambiguous_policy == CONFIG_AMBIGUOUS_PARK,
-                   .fail_open = fail_open},
+    struct machine_policy policy = delivery_policy(c);
+    struct pipeline_settings settings = {
         .message = {.from = d->settings.from},
         .max_event_bytes = c->max_event_bytes,
         .max_in_flight = SIZE_MAX, /* the producer's own queue is the one that is bounded */
         .max_in_flight_bytes = SIZE_MAX,
-        .max_active =
-            c->mode == CONFIG_MODE_SMTP ? c->smtp_max_connections * 2 + 16 : LOG_MODE_ACTIVE,
+        .max_active = delivery_max_active(c),
     };
     const struct pipeline_parts parts = {.loop = d->loop,
                                          .store = d->store,
@@ -282,6 +237,8 @@ static struct pipeline *new_pipeline(struct direct *d, bool fail_open, struct er
                                          .bury_ctx = d,
                                          .metrics = &d->metrics};
 
+    policy.fail_open = fail_open;
+    settings.policy = policy;
     return pipeline_new(&settings, &parts, &callbacks, d, err);
 }
 
