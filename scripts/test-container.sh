@@ -99,7 +99,7 @@ make_base() {
     fi
     if [ -z "$base" ]; then
         base=$folder/base
-        run debootstrap --variant=minbase trixie "$base" http://deb.debian.org/debian >"$folder/debootstrap.log" 2>&1 || {
+        run debootstrap --variant=minbase trixie "$base" >"$folder/debootstrap.log" 2>&1 || {
             tail -n 5 "$folder/debootstrap.log"
             return 1
         }
