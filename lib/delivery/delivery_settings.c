@@ -63,6 +63,7 @@ struct machine_policy delivery_policy(const struct config *c)
 
 size_t delivery_max_active(const struct config *c)
 {
-    /* Twice the connections keeps each one busy while the next mail's claim is under way. */
-    return c->mode == CONFIG_MODE_SMTP ? c->smtp_max_connections * 2 + 16 : LOG_MODE_ACTIVE;
+    /* For each connection one mail, another one queued behind its final dot, and a third one whose
+     * claim is under way. */
+    return c->mode == CONFIG_MODE_SMTP ? c->smtp_max_connections * 3 + 16 : LOG_MODE_ACTIVE;
 }

@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <curl/curl.h>
@@ -356,10 +358,48 @@ const struct smtp_capabilities *smtp_link_capabilities(const struct smtp_link *l
     return &link->capabilities;
 }
 
-enum smtp_io smtp_link_send(struct smtp_link *link, struct slice bytes, size_t *sent)
+/* libcurl's own send and receive do no more than this where there is no TLS, but one piece at a
+ * time. */
+static enum smtp_io send_plain(const struct smtp_link *link, const struct slice *pieces, size_t n,
+                               size_t *sent)
+{
+    struct iovec iov[SMTP_LINK_PIECES];
+    struct msghdr message = {.msg_iov = iov, .msg_iovlen = n};
+    ssize_t rc;
+
+    for (size_t i = 0; i < n; i++)
+        iov[i] = (struct iovec){(void *)pieces[i].ptr, pieces[i].len};
+    do
+        rc = sendmsg(link->fd, &message, MSG_NOSIGNAL);
+    while (rc < 0 && errno == EINTR);
+    if (rc >= 0)
+        *sent = (size_t)rc;
+    else if (errno == EAGAIN)
+        return SMTP_IO_AGAIN;
+    return rc < 0 ? SMTP_IO_FAILED : SMTP_IO_OK;
+}
+
+static enum smtp_io receive_plain(const struct smtp_link *link, char *to, size_t cap,
+                                  size_t *received)
+{
+    ssize_t rc;
+
+    do
+        rc = recv(link->fd, to, cap, 0);
+    while (rc < 0 && errno == EINTR);
+    if (rc < 0)
+        return errno == EAGAIN ? SMTP_IO_AGAIN : SMTP_IO_FAILED;
+    *received = (size_t)rc;
+    return rc ? SMTP_IO_OK : SMTP_IO_EOF;
+}
+
+enum smtp_io smtp_link_send(struct smtp_link *link, const struct slice *pieces, size_t n,
+                            size_t *sent)
 {
     *sent = 0;
-    switch (curl_easy_send(link->transfer.easy, bytes.ptr, bytes.len, sent)) {
+    if (!smtp_link_may_be_tls(link))
+        return send_plain(link, pieces, n, sent);
+    switch (curl_easy_send(link->transfer.easy, pieces[0].ptr, pieces[0].len, sent)) {
     case CURLE_OK: return SMTP_IO_OK;
     case CURLE_AGAIN: return SMTP_IO_AGAIN;
     default: return SMTP_IO_FAILED;
@@ -369,6 +409,8 @@ enum smtp_io smtp_link_send(struct smtp_link *link, struct slice bytes, size_t *
 enum smtp_io smtp_link_receive(struct smtp_link *link, char *to, size_t cap, size_t *received)
 {
     *received = 0;
+    if (!smtp_link_may_be_tls(link))
+        return receive_plain(link, to, cap, received);
     switch (curl_easy_recv(link->transfer.easy, to, cap, received)) {
     case CURLE_OK: return *received ? SMTP_IO_OK : SMTP_IO_EOF;
     case CURLE_AGAIN: return SMTP_IO_AGAIN;

@@ -42,8 +42,11 @@ const struct smtp_capabilities *smtp_link_capabilities(const struct smtp_link *l
 
 enum smtp_io { SMTP_IO_OK, SMTP_IO_AGAIN, SMTP_IO_EOF, SMTP_IO_FAILED };
 
-/* After SMTP_IO_AGAIN the same bytes must be offered again, at least as many. */
-enum smtp_io smtp_link_send(struct smtp_link *link, struct slice bytes, size_t *sent);
+/* Pieces of output, one behind the other; at least one, and none empty. *sent may end anywhere.
+ * After SMTP_IO_AGAIN the same bytes must be offered again, at least as many. */
+enum { SMTP_LINK_PIECES = 2 };
+enum smtp_io smtp_link_send(struct smtp_link *link, const struct slice *pieces, size_t n,
+                            size_t *sent);
 
 /* With TLS, data may be waiting that the fd does not show: read until SMTP_IO_AGAIN. */
 enum smtp_io smtp_link_receive(struct smtp_link *link, char *to, size_t cap, size_t *received);

@@ -242,17 +242,32 @@ static void open_sessions(struct smtp_pool *p)
 
 /* ---- bringing mails and sessions together ---- */
 
+static void assign(struct smtp_pool *p, struct smtp_session *s, struct smtp_delivery *d)
+{
+    delivery_take(d);
+    delivery_put(&p->busy, d);
+    d->session = s;
+}
+
 static void start(struct smtp_pool *p, struct session_list *list, struct smtp_session *s,
                   struct smtp_delivery *d)
 {
     session_take(list, s);
     session_put(&p->working, s);
-    delivery_take(d);
-    delivery_put(&p->busy, d);
-    d->session = s;
+    assign(p, s, d);
     d->on_new_session = list == &p->connecting;
     s->mail_owner = d;
     smtp_session_start(s, &d->mail);
+}
+
+/* Back to the head of the queue: nothing of it went beyond the envelope, so trying once more on a
+ * new session is safe, and is no failed attempt. */
+static void try_on_new_session(struct smtp_pool *p, struct smtp_delivery *d)
+{
+    d->session = NULL;
+    d->needs_new_session = true;
+    delivery_take(d);
+    delivery_put_first(&p->waiting, d);
 }
 
 static void quit_idle(struct smtp_pool *p)
@@ -345,28 +360,44 @@ static void on_before_dot(void *owner, struct smtp_session *s)
         smtp_session_allow(s, true);
 }
 
-/* The relay had closed the session before it was given this mail. Nothing went beyond the envelope,
- * so trying once more on a new one is safe, and is no failed attempt. */
-static bool was_stale(const struct smtp_delivery *d, const struct smtp_session *s,
-                      const struct outcome *o)
-{
-    return !d->on_new_session && o->class == OUTCOME_RETRY && o->stage == STAGE_MAIL &&
-           ((o->reason == REASON_LOST && !s->transaction.heard) || o->code == 421);
-}
-
-static void on_finished(void *owner, struct smtp_session *s, const struct outcome *outcome)
+static void on_may_queue(void *owner, struct smtp_session *s)
 {
     struct smtp_pool *p = owner;
-    struct smtp_delivery *d = s->mail_owner;
-    const bool stale = was_stale(d, s, outcome);
+    const unsigned limit = p->settings.messages_per_connection;
+    struct smtp_delivery *d = next_for_idle(p);
 
+    /* An idle session answers sooner than one that waits for the reply to a dot. */
+    if (!d || p->idle.first || (limit && s->mails + 2 > limit))
+        return;
+    assign(p, s, d);
+    d->on_new_session = false;
+    s->queued_owner = d;
+    smtp_session_queue(s, &d->mail);
+}
+
+/* The relay had closed the session before it was given this mail. */
+static bool was_stale(const struct smtp_delivery *d, const struct smtp_transaction *t)
+{
+    const struct outcome *o = &t->outcome;
+
+    return !d->on_new_session && o->class == OUTCOME_RETRY && o->stage == STAGE_MAIL &&
+           ((o->reason == REASON_LOST && !t->heard) || o->code == 421);
+}
+
+static void on_finished(void *owner, struct smtp_session *s,
+                        const struct smtp_transaction *finished)
+{
+    struct smtp_pool *p = owner;
+    struct smtp_delivery *d = s->mail_owner, *queued = s->queued_owner;
+    const bool stale = was_stale(d, finished);
+
+    s->mail_owner = s->state == SESSION_BUSY ? queued : NULL;
+    s->queued_owner = NULL;
+    if (queued && s->state == SESSION_DEAD)
+        try_on_new_session(p, queued);
+    if (stale)
+        try_on_new_session(p, d);
     d->session = NULL;
-    delivery_take(d);
-    if (stale) {
-        d->needs_new_session = true;
-        delivery_put_first(&p->waiting, d);
-    }
-    s->mail_owner = NULL;
     if (s->state == SESSION_DEAD) {
         session_take(&p->working, s);
         bury_soon(p, s);
@@ -375,7 +406,7 @@ static void on_finished(void *owner, struct smtp_session *s, const struct outcom
         dispatch_soon(p);
     /* The outcome lies in the session: it takes its next mail only after this. */
     if (!stale)
-        finish(d, outcome);
+        finish(d, &finished->outcome);
     if (s->state == SESSION_IDLE)
         place(p, &p->working, s);
 }
@@ -401,6 +432,7 @@ static const struct smtp_session_events session_events = {
     .opened = on_opened,
     .open_failed = on_open_failed,
     .before_dot = on_before_dot,
+    .may_queue = on_may_queue,
     .finished = on_finished,
     .expired = on_expired,
     .closed = on_closed,
@@ -425,18 +457,49 @@ static struct delivery *pool_send(struct transport *t, const struct mail *mail,
     return &d->base;
 }
 
+/* Ends the session under a mail that it carries: unless the mail is only queued behind another
+ * one's dot, whose outcome is then waited for. */
+static void take_from_session(struct smtp_pool *p, struct smtp_delivery *d)
+{
+    struct smtp_session *s = d->session;
+
+    if (d == s->queued_owner) {
+        s->queued_owner = NULL;
+        smtp_session_drop_queued(s);
+        return;
+    }
+    if (s->queued_owner) /* the dot is permitted, but nothing of it has left */
+        try_on_new_session(p, s->queued_owner);
+    s->queued_owner = NULL;
+    drop_session(p, &p->working, s);
+}
+
+static bool past_dot(const struct smtp_delivery *d)
+{
+    return d == d->session->mail_owner && smtp_session_past_dot(d->session);
+}
+
+static enum smtp_stage stage_of(const struct smtp_delivery *d)
+{
+    if (!d->session)
+        return STAGE_QUEUE;
+    return d == d->session->mail_owner
+               ? smtp_transaction_stage(smtp_session_transaction(d->session))
+               : STAGE_MAIL;
+}
+
 static void pool_dot(struct delivery *base, bool go)
 {
     struct smtp_delivery *d = (struct smtp_delivery *)base;
     struct smtp_pool *p = (struct smtp_pool *)base->transport;
 
-    if (!d->session || (!go && smtp_session_past_dot(d->session)))
+    if (!d->session || d != d->session->mail_owner || (!go && past_dot(d)))
         return;
     if (go) {
         smtp_session_allow(d->session, true);
         return;
     }
-    drop_session(p, &p->working, d->session);
+    take_from_session(p, d);
     give_back(p, d, OUTCOME_CANCELLED, REASON_FENCE, STAGE_FENCE);
     dispatch_soon(p);
 }
@@ -445,14 +508,12 @@ static bool pool_cancel(struct delivery *base)
 {
     struct smtp_delivery *d = (struct smtp_delivery *)base;
     struct smtp_pool *p = (struct smtp_pool *)base->transport;
-    enum smtp_stage stage = STAGE_QUEUE;
+    const enum smtp_stage stage = stage_of(d);
 
-    if (d->session) {
-        if (smtp_session_past_dot(d->session))
-            return false;
-        stage = smtp_transaction_stage(&d->session->transaction);
-        drop_session(p, &p->working, d->session);
-    }
+    if (d->session && past_dot(d))
+        return false;
+    if (d->session)
+        take_from_session(p, d);
     give_back(p, d, OUTCOME_CANCELLED, REASON_CANCELLED, stage);
     dispatch_soon(p);
     return true;

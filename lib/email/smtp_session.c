@@ -7,6 +7,37 @@ enum { RECEIVE_BYTES = 4096, QUIT_WAIT_MS = 2000 };
 
 static const char quit_command[] = "QUIT\r\n";
 
+/* ---- the transactions ---- */
+
+static struct smtp_transaction *present(struct smtp_session *s)
+{
+    return &s->transactions[s->present];
+}
+
+static struct smtp_transaction *other(struct smtp_session *s)
+{
+    return &s->transactions[!s->present];
+}
+
+const struct smtp_transaction *smtp_session_transaction(const struct smtp_session *s)
+{
+    return &s->transactions[s->present];
+}
+
+/* True where the queued mail's turn has come, or comes once settle() has told of the present one.
+ */
+static bool queued_is_next(struct smtp_session *s)
+{
+    return s->queued && !s->queued_dropped && present(s)->phase == SMTP_PHASE_OVER &&
+           present(s)->reusable;
+}
+
+/* Whose reply comes next; the last one that was over where none is awaited. */
+static struct smtp_transaction *receiver(struct smtp_session *s)
+{
+    return queued_is_next(s) ? other(s) : present(s);
+}
+
 /* ---- deadlines ---- */
 
 /* Most deadlines are met: they are moved by storing an instant, and the timer catches up when it
@@ -38,7 +69,8 @@ void smtp_session_drop(struct smtp_session *s)
 void smtp_session_free(struct smtp_session *s)
 {
     smtp_session_drop(s);
-    smtp_transaction_cleanup(&s->transaction);
+    smtp_transaction_cleanup(&s->transactions[0]);
+    smtp_transaction_cleanup(&s->transactions[1]);
     free(s);
 }
 
@@ -52,7 +84,7 @@ static void close_quietly(struct smtp_session *s)
 static void lose(struct smtp_session *s, enum outcome_reason reason, const char *what)
 {
     if (s->state == SESSION_BUSY)
-        smtp_transaction_fail(&s->transaction, reason, what);
+        smtp_transaction_fail(receiver(s), reason, what);
     else if (s->state == SESSION_IDLE || s->state == SESSION_QUITTING)
         close_quietly(s);
 }
@@ -62,9 +94,15 @@ static void lose(struct smtp_session *s, enum outcome_reason reason, const char 
 static void on_reply(struct smtp_session *s)
 {
     if (s->state == SESSION_BUSY)
-        smtp_transaction_reply(&s->transaction, &s->parser.reply);
+        smtp_transaction_reply(receiver(s), &s->parser.reply);
     else
         close_quietly(s); /* the answer to QUIT */
+}
+
+static bool receiving(struct smtp_session *s)
+{
+    return s->state != SESSION_DEAD &&
+           !(s->state == SESSION_BUSY && receiver(s)->phase == SMTP_PHASE_OVER);
 }
 
 static void take_bytes(struct smtp_session *s, struct slice bytes)
@@ -83,19 +121,13 @@ static void take_bytes(struct smtp_session *s, struct slice bytes)
             lose(s, REASON_PROTOCOL, "the relay's reply is none");
             return;
         }
-        if (s->state == SESSION_BUSY && s->transaction.phase == SMTP_PHASE_OVER) {
+        if (!receiving(s)) {
             /* More than it was asked for: who knows what the next reply would belong to. */
             if (bytes.len)
-                s->transaction.reusable = false;
+                receiver(s)->reusable = false;
             return;
         }
     }
-}
-
-static bool receiving(const struct smtp_session *s)
-{
-    return s->state != SESSION_DEAD &&
-           !(s->state == SESSION_BUSY && s->transaction.phase == SMTP_PHASE_OVER);
 }
 
 static void receive(struct smtp_session *s)
@@ -125,21 +157,43 @@ static void want_write(struct smtp_session *s, bool wanted)
         lose(s, REASON_INTERNAL, "epoll failed");
 }
 
-static void write_transaction(struct smtp_session *s)
+/* What is to be written: of the mail under way, and behind its dot of the queued one. */
+static size_t gather(struct smtp_session *s, struct slice out[2])
 {
-    struct smtp_transaction *t = &s->transaction;
+    const bool behind = s->queued && !s->queued_dropped &&
+                        (present(s)->phase == SMTP_PHASE_DOT || queued_is_next(s));
+    size_t n = 0;
 
-    for (;;) {
-        const struct slice bytes = smtp_transaction_output(t);
-        size_t sent;
-        if (!bytes.len) {
-            want_write(s, false);
-            return;
-        }
+    out[0] = smtp_transaction_output(present(s));
+    if (out[0].len)
+        n++;
+    if (behind)
+        out[n] = smtp_transaction_output(other(s));
+    if (behind && out[n].len)
+        n++;
+    return n;
+}
+
+static void note_sent(struct smtp_session *s, const struct slice out[2], size_t sent)
+{
+    struct smtp_transaction *first = smtp_transaction_output(present(s)).len ? present(s) : other(s);
+    const size_t of_first = sent < out[0].len ? sent : out[0].len;
+
+    smtp_transaction_sent(first, of_first);
+    if (sent > of_first)
+        smtp_transaction_sent(other(s), sent - of_first);
+}
+
+static void write_transactions(struct smtp_session *s)
+{
+    struct slice out[2];
+    size_t n, sent;
+
+    while ((n = gather(s, out))) {
         if (smtp_link_may_be_tls(s->link))
-            smtp_transaction_writing(t);
-        switch (smtp_link_send(s->link, bytes, &sent)) {
-        case SMTP_IO_OK: smtp_transaction_sent(t, sent); break;
+            smtp_transaction_writing(present(s));
+        switch (smtp_link_send(s->link, out, n, &sent)) {
+        case SMTP_IO_OK: note_sent(s, out, sent); break;
         case SMTP_IO_AGAIN: want_write(s, true); return;
         case SMTP_IO_EOF:
         case SMTP_IO_FAILED:
@@ -149,15 +203,16 @@ static void write_transaction(struct smtp_session *s)
             return;
         }
     }
+    want_write(s, false);
 }
 
 static void write_quit(struct smtp_session *s)
 {
     while (s->quit_sent < sizeof(quit_command) - 1) {
         size_t sent;
-        switch (smtp_link_send(
-            s->link, slice_of(quit_command + s->quit_sent, sizeof(quit_command) - 1 - s->quit_sent),
-            &sent)) {
+        const struct slice rest =
+            slice_of(quit_command + s->quit_sent, sizeof(quit_command) - 1 - s->quit_sent);
+        switch (smtp_link_send(s->link, &rest, 1, &sent)) {
         case SMTP_IO_OK: s->quit_sent += sent; break;
         case SMTP_IO_AGAIN: want_write(s, true); return;
         case SMTP_IO_EOF:
@@ -169,19 +224,30 @@ static void write_quit(struct smtp_session *s)
 
 /* ---- driving ---- */
 
+/* The queued mail takes its turn, or the session is idle. */
 static void finish_mail(struct smtp_session *s)
 {
+    struct smtp_transaction *finished = present(s);
+    const bool goes_on = queued_is_next(s);
+
     s->mails++;
-    s->state = SESSION_IDLE;
-    set_deadline(s, s->settings->idle_timeout_ms);
-    if (!s->transaction.reusable || !s->deadline_ms)
-        smtp_session_drop(s);
-    s->events->finished(s->owner, s, &s->transaction.outcome);
+    s->asked = s->permitted = false;
+    if (goes_on) {
+        s->queued = false;
+        s->present = !s->present;
+        s->progress = present(s)->progress - 1; /* so that the deadline is set */
+    } else {
+        s->state = SESSION_IDLE;
+        set_deadline(s, s->settings->idle_timeout_ms);
+        if (!finished->reusable || s->queued || !s->deadline_ms)
+            smtp_session_drop(s);
+    }
+    s->events->finished(s->owner, s, finished);
 }
 
 static void follow_progress(struct smtp_session *s)
 {
-    struct smtp_transaction *t = &s->transaction;
+    struct smtp_transaction *t = present(s);
 
     if (t->phase == SMTP_PHASE_OVER || t->progress == s->progress)
         return;
@@ -194,14 +260,17 @@ static void follow_progress(struct smtp_session *s)
 /* Tells the owner what has come of it. */
 static void settle(struct smtp_session *s)
 {
-    if (s->state != SESSION_BUSY)
+    while (s->state == SESSION_BUSY) {
+        follow_progress(s);
+        if (present(s)->phase == SMTP_PHASE_OVER) {
+            finish_mail(s);
+            continue;
+        }
+        if (present(s)->phase == SMTP_PHASE_FENCE && !s->asked) {
+            s->asked = true;
+            s->events->before_dot(s->owner, s);
+        }
         return;
-    follow_progress(s);
-    if (s->transaction.phase == SMTP_PHASE_OVER) {
-        finish_mail(s);
-    } else if (s->transaction.phase == SMTP_PHASE_FENCE && !s->asked) {
-        s->asked = true;
-        s->events->before_dot(s->owner, s);
     }
 }
 
@@ -212,24 +281,48 @@ static void on_fd(void *ctx, uint32_t events)
     if (events & (EPOLLIN | EPOLLERR | EPOLLHUP))
         receive(s);
     if (s->state == SESSION_BUSY)
-        write_transaction(s);
+        write_transactions(s);
     else if (s->state == SESSION_QUITTING)
         write_quit(s);
     settle(s);
 }
 
+static void settle_soon(struct smtp_session *s);
+
+static void send_dot(struct smtp_session *s)
+{
+    s->permitted = false;
+    if (smtp_link_capabilities(s->link)->pipelining && !s->queued)
+        s->events->may_queue(s->owner, s);
+    smtp_transaction_allow(present(s), true);
+    write_transactions(s);
+}
+
 static void on_settle_task(void *ctx)
 {
-    settle(ctx);
+    struct smtp_session *s = ctx;
+
+    if (s->state == SESSION_BUSY && s->permitted && present(s)->phase == SMTP_PHASE_FENCE) {
+        if (s->permitted_turn == loop_turn(s->loop))
+            settle_soon(s);
+        else
+            send_dot(s);
+    }
+    settle(s);
+}
+
+static void settle_soon(struct smtp_session *s)
+{
+    loop_defer(s->loop, &s->settle_task, on_settle_task, s);
 }
 
 /* From the owner's calls: writes at once, but tells nothing before the call has returned. */
 static void write_now(struct smtp_session *s)
 {
-    write_transaction(s);
+    write_transactions(s);
     follow_progress(s);
-    if (s->transaction.phase == SMTP_PHASE_OVER || s->transaction.phase == SMTP_PHASE_FENCE)
-        loop_defer(s->loop, &s->settle_task, on_settle_task, s);
+    if (present(s)->phase == SMTP_PHASE_OVER || present(s)->phase == SMTP_PHASE_FENCE)
+        settle_soon(s);
 }
 
 static void on_timer(void *ctx)
@@ -250,7 +343,7 @@ static void on_timer(void *ctx)
         break;
     case SESSION_IDLE: s->events->expired(s->owner, s); break;
     case SESSION_BUSY:
-        smtp_transaction_fail(&s->transaction, REASON_TIMEOUT, "the relay took too long");
+        smtp_transaction_fail(present(s), REASON_TIMEOUT, "the relay took too long");
         settle(s);
         break;
     case SESSION_QUITTING: close_quietly(s); break;
@@ -311,20 +404,35 @@ struct smtp_session *smtp_session_open(struct loop *loop, struct smtp_curl *curl
 void smtp_session_start(struct smtp_session *s, const struct mail *mail)
 {
     s->state = SESSION_BUSY;
-    s->asked = false;
-    smtp_transaction_begin(&s->transaction, mail, smtp_link_capabilities(s->link));
-    s->progress = s->transaction.progress - 1; /* so that the deadline is set */
+    smtp_transaction_begin(present(s), mail, smtp_link_capabilities(s->link));
+    s->progress = present(s)->progress - 1; /* so that the deadline is set */
     write_now(s);
 }
 
 void smtp_session_allow(struct smtp_session *s, bool go)
 {
-    if (s->state != SESSION_BUSY || !s->asked)
+    if (s->state != SESSION_BUSY || !s->asked || s->permitted)
         return;
-    /* What came while we waited for the permission is no answer to the dot. */
-    receive(s);
-    smtp_transaction_allow(&s->transaction, go);
-    write_now(s);
+    /* The dot waits for the next turn of the loop: what came while we waited for the permission is
+     * read by then, and is no answer to it. */
+    s->permitted_turn = loop_turn(s->loop);
+    if (go)
+        s->permitted = true;
+    else
+        smtp_transaction_allow(present(s), false);
+    settle_soon(s);
+}
+
+void smtp_session_queue(struct smtp_session *s, const struct mail *mail)
+{
+    s->queued = true;
+    s->queued_dropped = false;
+    smtp_transaction_begin(other(s), mail, smtp_link_capabilities(s->link));
+}
+
+void smtp_session_drop_queued(struct smtp_session *s)
+{
+    s->queued_dropped = s->queued;
 }
 
 static void on_quit_task(void *ctx)
@@ -345,5 +453,5 @@ void smtp_session_quit(struct smtp_session *s)
 
 bool smtp_session_past_dot(const struct smtp_session *s)
 {
-    return s->state == SESSION_BUSY && s->transaction.dot_started;
+    return s->state == SESSION_BUSY && smtp_session_transaction(s)->dot_started;
 }

@@ -1,6 +1,11 @@
 /* A session with the relay: opened by a link, then one transaction after the other, deadlines,
  * QUIT. It owns the connection and knows nothing of queues: what becomes of it and of its mail goes
- * to its owner by events. */
+ * to its owner by events.
+ *
+ * Where the relay offers PIPELINING, the next mail's envelope may travel right behind the final dot
+ * (RFC 2920 section 3.1), so that a mail costs one round trip: the owner is asked for it when the
+ * dot goes out. That mail is "queued" until the reply to the dot has come. Nothing of it but its
+ * envelope can have left by then, so when the session ends first it was not tried at all. */
 #ifndef EMAIL_SMTP_SESSION_H
 #define EMAIL_SMTP_SESSION_H
 
@@ -22,15 +27,18 @@ struct smtp_session_events {
     void (*opened)(void *owner, struct smtp_session *s);
     void (*open_failed)(void *owner, struct smtp_session *s, const struct outcome *why); /* dead */
     void (*before_dot)(void *owner, struct smtp_session *s); /* answer: smtp_session_allow */
-    /* The mail's outcome. The session is idle, or dead. */
-    void (*finished)(void *owner, struct smtp_session *s, const struct outcome *outcome);
+    /* The dot goes out now: the owner may call smtp_session_queue from inside this event. */
+    void (*may_queue)(void *owner, struct smtp_session *s);
+    /* The mail's outcome (finished->outcome). The session is idle, busy with the mail that was
+     * queued, or dead; then that one was not tried. */
+    void (*finished)(void *owner, struct smtp_session *s, const struct smtp_transaction *finished);
     void (*expired)(void *owner, struct smtp_session *s); /* idle for too long, and still open */
     void (*closed)(void *owner, struct smtp_session *s);  /* it was idle or quitting; dead */
 };
 
 struct smtp_session {
     struct smtp_session *prev, *next; /* for the owner's list */
-    void *mail_owner;                 /* for the owner: whose mail it carries */
+    void *mail_owner, *queued_owner;  /* for the owner: whose mails it carries */
     enum session_state state;
     unsigned mails; /* finished over this session */
     bool quit_said;
@@ -47,8 +55,13 @@ struct smtp_session {
     unsigned progress;    /* of the transaction, when the deadline was set */
     struct loop_task settle_task, quit_task;
     struct smtp_reply_parser parser;
-    struct smtp_transaction transaction;
-    bool asked; /* before_dot was called */
+    struct smtp_transaction transactions[2];
+    unsigned present;    /* which of them is under way; the other one is free, or queued */
+    bool queued;         /* behind the present one's dot */
+    bool queued_dropped; /* its owner gave it up: the session ends after the present one */
+    bool asked;          /* before_dot was called */
+    bool permitted;      /* … and answered: the dot goes out in a later turn of the loop … */
+    uint64_t permitted_turn; /* … than this one */
     size_t quit_sent;
 };
 
@@ -61,7 +74,16 @@ BASE_CHECK struct smtp_session *smtp_session_open(struct loop *loop, struct smtp
 
 /* On an idle session. `mail` must live until `finished`. */
 void smtp_session_start(struct smtp_session *s, const struct mail *mail);
+
+/* The dot goes out soon, after what the relay has said so far was read; or never. */
 void smtp_session_allow(struct smtp_session *s, bool go);
+
+/* From inside may_queue. `mail` must live until it is finished, dropped, or the session dead. */
+void smtp_session_queue(struct smtp_session *s, const struct mail *mail);
+void smtp_session_drop_queued(struct smtp_session *s);
+
+/* The mail that is under way; on a busy session. */
+const struct smtp_transaction *smtp_session_transaction(const struct smtp_session *s);
 
 /* Says QUIT, and closes after the reply or a moment. */
 void smtp_session_quit(struct smtp_session *s);
