@@ -28,6 +28,11 @@ struct smtp_link {
     bool helo_tried, authenticated;
     bool broken; /* what it says is not SMTP */
     char error[CURL_ERROR_SIZE];
+
+    /* A dot and the envelope behind it make one TLS record. After CURLE_AGAIN OpenSSL wants the
+     * very same bytes at the same place. */
+    char joined[2048];
+    size_t joined_len; /* of a record that is to be offered again */
 };
 
 static bool given(const char *text)
@@ -393,17 +398,35 @@ static enum smtp_io receive_plain(const struct smtp_link *link, char *to, size_t
     return rc ? SMTP_IO_OK : SMTP_IO_EOF;
 }
 
+static struct slice join(struct smtp_link *link, const struct slice *pieces, size_t n)
+{
+    if (link->joined_len)
+        return slice_of(link->joined, link->joined_len);
+    if (n < 2 || pieces[0].len + pieces[1].len > sizeof(link->joined))
+        return pieces[0];
+    memcpy(link->joined, pieces[0].ptr, pieces[0].len);
+    memcpy(link->joined + pieces[0].len, pieces[1].ptr, pieces[1].len);
+    return slice_of(link->joined, pieces[0].len + pieces[1].len);
+}
+
+static enum smtp_io send_tls(struct smtp_link *link, const struct slice *pieces, size_t n,
+                             size_t *sent)
+{
+    const struct slice bytes = join(link, pieces, n);
+    const CURLcode code = curl_easy_send(link->transfer.easy, bytes.ptr, bytes.len, sent);
+
+    link->joined_len = code == CURLE_AGAIN && bytes.ptr == link->joined ? bytes.len : 0;
+    if (code == CURLE_AGAIN)
+        return SMTP_IO_AGAIN;
+    return code == CURLE_OK ? SMTP_IO_OK : SMTP_IO_FAILED;
+}
+
 enum smtp_io smtp_link_send(struct smtp_link *link, const struct slice *pieces, size_t n,
                             size_t *sent)
 {
     *sent = 0;
-    if (!smtp_link_may_be_tls(link))
-        return send_plain(link, pieces, n, sent);
-    switch (curl_easy_send(link->transfer.easy, pieces[0].ptr, pieces[0].len, sent)) {
-    case CURLE_OK: return SMTP_IO_OK;
-    case CURLE_AGAIN: return SMTP_IO_AGAIN;
-    default: return SMTP_IO_FAILED;
-    }
+    return smtp_link_may_be_tls(link) ? send_tls(link, pieces, n, sent)
+                                      : send_plain(link, pieces, n, sent);
 }
 
 enum smtp_io smtp_link_receive(struct smtp_link *link, char *to, size_t cap, size_t *received)

@@ -46,6 +46,7 @@ class Mail:
     time: float
     tls: bool
     user: str
+    round_trips: int  # of the connection, up to this mail's end
 
 
 @dataclass
@@ -63,6 +64,7 @@ class Transcript:
     user: str = None
     ended: bool = False
     bytes_in: int = 0
+    round_trips: int = 0  # how often the client waited for a reply before it went on
 
     def verbs(self):
         return [c.line.split(" ")[0].split(":")[0].upper() for c in self.commands]
@@ -77,11 +79,13 @@ class Session:
         self.buffer, self.chunk = b"", 0
         self.sender, self.parameters, self.recipients = None, "", []
         self.idle = False  # between two mails
+        self.spoke = False  # since the last read
 
     # -- bytes --
 
     def write(self, data):
         self.server.running.wait()
+        self.spoke = True
         self.socket.sendall(data)
 
     def pause(self, seconds):
@@ -104,6 +108,8 @@ class Session:
         if not data:
             raise Dropped
         self.chunk += 1
+        self.transcript.round_trips += self.spoke
+        self.spoke = False
         self.transcript.bytes_in += len(data)
         self.buffer += data
 
@@ -211,7 +217,8 @@ class Session:
         lines = text[2:].split(b"\r\n") if text else []
         data = b"".join(line[line.startswith(b"."):] + b"\r\n" for line in lines)
         self.end_message(Mail(self.sender, self.recipients, data, self.parameters, self.transcript.number,
-                              time.monotonic(), self.transcript.tls, self.transcript.user))
+                              time.monotonic(), self.transcript.tls, self.transcript.user,
+                              self.transcript.round_trips))
 
     def end_message(self, mail):
         self.sender, self.recipients = None, []
