@@ -81,6 +81,11 @@ void *arena_alloc(struct arena *a, size_t size)
     return out ? memset(out, 0, size) : NULL;
 }
 
+void *arena_alloc_raw(struct arena *a, size_t size)
+{
+    return take(a, size);
+}
+
 struct slice arena_copy(struct arena *a, struct slice s)
 {
     char *copy;

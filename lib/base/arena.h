@@ -22,6 +22,8 @@ void arena_wipe(struct arena *a);
  */
 void *arena_alloc(struct arena *a, size_t size);
 
+void *arena_alloc_raw(struct arena *a, size_t size); /* not zeroed */
+
 /* A copy followed by a NUL that is not counted; ptr is NULL where memory is out, or where s.ptr
  * was. */
 struct slice arena_copy(struct arena *a, struct slice s);

@@ -1,9 +1,5 @@
 #include "email/event.h"
 
-#include <errno.h>
-
-#include <jansson.h>
-
 #include "email/event_fields.h"
 #include "email/fingerprint.h"
 
@@ -15,89 +11,36 @@ static bool refuse(struct event_decoder *d, enum event_status status, const char
 
 /* ---- JSON ---- */
 
-/* Index behind the string whose content begins at `start`: behind the first quotation mark that an
- * even number of backslashes precedes. Bodies make up most of an event, and memchr takes them in
- * great strides. */
-static size_t string_end(struct slice json, size_t start)
+/* In our words, and without what was found. */
+static const char *json_fault(enum json_in_fault fault)
 {
-    const char *quote;
-    size_t at = start, backslashes;
-
-    while ((quote = memchr(json.ptr + at, '"', json.len - at))) {
-        at = (size_t)(quote - json.ptr);
-        for (backslashes = 0; at - backslashes > start; backslashes++)
-            if (json.ptr[at - backslashes - 1] != '\\')
-                break;
-        at++;
-        if (backslashes % 2 == 0)
-            return at;
-    }
-    return json.len;
-}
-
-/* Counts brackets before jansson, which recurses, sees them. Ill-formed text is left for it to
- * refuse. */
-static bool nests_too_deep(struct slice json)
-{
-    size_t at = 0, depth = 0;
-
-    while (at < json.len) {
-        char c = json.ptr[at++];
-        if (c == '"')
-            at = string_end(json, at);
-        else if (c == '{' || c == '[')
-            depth++;
-        else if ((c == '}' || c == ']') && depth > 0)
-            depth--;
-        if (depth > EVENT_MAX_JSON_DEPTH)
-            return true;
-    }
-    return false;
-}
-
-/* In our words: jansson's own texts repeat what they found. */
-static const char *json_fault(enum json_error_code code)
-{
-    switch (code) {
-    case json_error_invalid_utf8: return "not valid UTF-8";
-    case json_error_premature_end_of_input: return "ends too early";
-    case json_error_end_of_input_expected: return "text after the object";
-    case json_error_null_character:
-    case json_error_null_byte_in_key: return "a string holds NUL";
-    case json_error_duplicate_key: return "a name stands twice in an object";
-    case json_error_numeric_overflow: return "a number is too large";
+    switch (fault) {
+    case JSON_IN_FAULT_UTF8: return "not valid UTF-8";
+    case JSON_IN_FAULT_END: return "ends too early";
+    case JSON_IN_FAULT_TRAILER: return "text after the object";
+    case JSON_IN_FAULT_NUL: return "a string holds NUL";
+    case JSON_IN_FAULT_TWICE: return "a name stands twice in an object";
+    case JSON_IN_FAULT_NUMBER: return "a number is too large";
     default: return "a syntax error";
     }
 }
 
-static json_t *load(struct event_decoder *d, struct slice value)
+static const struct json_in *load(struct event_decoder *d, struct slice value)
 {
-    json_error_t fault = {0};
-    enum json_error_code code;
-    json_t *root;
+    struct json_in_error fault;
+    const struct json_in *root = json_in_parse(d->arena, value, EVENT_MAX_JSON_DEPTH, &fault);
 
-    errno = 0;
-    root = json_loadb(value.ptr, value.len, JSON_REJECT_DUPLICATES, &fault);
-    code = json_error_code(&fault);
-    if (!root && code == json_error_numeric_overflow) {
-        /* An integer beyond 64 bits, in what we only carry along. */
-        root = json_loadb(value.ptr, value.len, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL,
-                          &fault);
-        code = json_error_code(&fault);
-    }
-    /* Out of memory, jansson 2.14 may call a string a syntax error, or drop a byte of it and go on
-     * (lex_save): malloc's errno is the one trace that it leaves. */
-    if (errno == ENOMEM ||
-        (!root && (code == json_error_out_of_memory || code == json_error_unknown))) {
-        json_decref(root);
-        refuse(d, EVENT_NO_MEMORY, "out of memory");
-        return NULL;
-    }
     if (root)
         return root;
-    d->status = EVENT_INVALID;
-    error_set(d->err, "not a JSON object: %s at line %d, column %d", json_fault(code), fault.line,
-              fault.column);
+    if (fault.fault == JSON_IN_FAULT_MEMORY) {
+        refuse(d, EVENT_NO_MEMORY, "out of memory");
+    } else if (fault.fault == JSON_IN_FAULT_DEPTH) {
+        refuse(d, EVENT_INVALID, "not a JSON object: nested deeper than 32 levels");
+    } else {
+        d->status = EVENT_INVALID;
+        error_set(d->err, "not a JSON object: %s at line %zu, column %zu", json_fault(fault.fault),
+                  fault.line, fault.column);
+    }
     return NULL;
 }
 
@@ -153,14 +96,12 @@ static bool check_value(struct event_decoder *d, struct slice value, size_t max_
         return error_set(d->err, "%zu bytes, more than the %zu that an event may have", value.len,
                          max_event_bytes);
     }
-    if (nests_too_deep(value))
-        return refuse(d, EVENT_INVALID, "not a JSON object: nested deeper than 32 levels");
     return true;
 }
 
-static bool decode_object(struct event_decoder *d, const json_t *root)
+static bool decode_object(struct event_decoder *d, const struct json_in *root)
 {
-    if (!json_is_object(root))
+    if (root->kind != JSON_IN_OBJECT)
         return refuse(d, EVENT_INVALID, "not a JSON object: an array");
     return event_fields_decode(d, root) && list_recipients(d);
 }
@@ -169,7 +110,7 @@ enum event_status event_decode(struct arena *arena, struct slice value, size_t m
                                struct event *out, struct error *err)
 {
     struct event_decoder d = {.arena = arena, .ev = out, .err = err};
-    json_t *root = NULL;
+    const struct json_in *root = NULL;
 
     *out = (struct event){.type = slice_str("generic")};
     if (check_value(&d, value, max_event_bytes))
@@ -180,6 +121,5 @@ enum event_status event_decode(struct arena *arena, struct slice value, size_t m
         fingerprint_event(out, out->fingerprint);
         d.status = EVENT_OK;
     }
-    json_decref(root);
     return d.status;
 }

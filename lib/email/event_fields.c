@@ -1,5 +1,6 @@
 #include "email/event_fields.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,49 +45,57 @@ static bool no_memory(struct event_decoder *d)
     return error_set(d->err, "out of memory");
 }
 
-static struct slice string_of(const json_t *string)
+static bool is_string(const struct json_in *value)
 {
-    return slice_of(json_string_value(string), json_string_length(string));
+    return value->kind == JSON_IN_STRING;
+}
+
+static bool is_object(const struct json_in *value)
+{
+    return value->kind == JSON_IN_OBJECT;
+}
+
+static bool is_array(const struct json_in *value)
+{
+    return value->kind == JSON_IN_ARRAY;
 }
 
 /* ---- strings ---- */
 
-static bool copy(struct event_decoder *d, struct slice text, struct slice *out)
-{
-    *out = arena_copy(d->arena, text);
-    return out->ptr || no_memory(d);
-}
-
-static bool need_string(struct event_decoder *d, struct place at, const json_t *value)
+static bool need_string(struct event_decoder *d, struct place at, const struct json_in *value)
 {
     if (!value)
         return invalid(d, at, "missing");
-    return json_is_string(value) || invalid(d, at, "must be a string");
+    return is_string(value) || invalid(d, at, "must be a string");
 }
 
-/* Any string; jansson has refused NUL and ill-formed UTF-8. */
-static bool take_text(struct event_decoder *d, struct place at, const json_t *value,
-                      struct slice *out)
-{
-    return need_string(d, at, value) && copy(d, string_of(value), out);
-}
-
-/* A string for a header: one line of at most max bytes. */
-static bool take_line(struct event_decoder *d, struct place at, const json_t *value, size_t max,
+/* Any string; json_in has refused NUL and ill-formed UTF-8. Its text lies in our arena. */
+static bool take_text(struct event_decoder *d, struct place at, const struct json_in *value,
                       struct slice *out)
 {
     if (!need_string(d, at, value))
         return false;
-    if (json_string_length(value) > max)
+    *out = value->text;
+    return true;
+}
+
+/* A string for a header: one line of at most max bytes. */
+static bool take_line(struct event_decoder *d, struct place at, const struct json_in *value,
+                      size_t max, struct slice *out)
+{
+    if (!need_string(d, at, value))
+        return false;
+    if (value->text.len > max)
         return invalid(d, at, "longer than %zu bytes", max);
-    if (!syntax_is_line(string_of(value)))
+    if (!syntax_is_line(value->text))
         return invalid(d, at, "has a control character");
-    return copy(d, string_of(value), out);
+    *out = value->text;
+    return true;
 }
 
 /* A line of the given form. */
-static bool take_word(struct event_decoder *d, struct place at, const json_t *value, size_t max,
-                      bool (*form)(struct slice), const char *wanted, struct slice *out)
+static bool take_word(struct event_decoder *d, struct place at, const struct json_in *value,
+                      size_t max, bool (*form)(struct slice), const char *wanted, struct slice *out)
 {
     struct slice text;
 
@@ -98,73 +107,76 @@ static bool take_word(struct event_decoder *d, struct place at, const json_t *va
     return true;
 }
 
-static bool decode_message_id(struct event_decoder *d, const char *name, const json_t *value)
+static bool decode_message_id(struct event_decoder *d, const char *name,
+                              const struct json_in *value)
 {
     return take_word(d, PLACE(name), value, EVENT_MAX_MESSAGE_ID, syntax_is_graphic,
                      "1 to 200 printable ASCII characters without space", &d->ev->message_id);
 }
 
-static bool decode_type(struct event_decoder *d, const char *name, const json_t *value)
+static bool decode_type(struct event_decoder *d, const char *name, const struct json_in *value)
 {
     return take_word(d, PLACE(name), value, EVENT_MAX_TYPE, syntax_is_event_type,
                      "lower-case letters, digits, \"_\", \".\" and \"-\"", &d->ev->type);
 }
 
-static bool decode_subject(struct event_decoder *d, const char *name, const json_t *value)
+static bool decode_subject(struct event_decoder *d, const char *name, const struct json_in *value)
 {
     return take_line(d, PLACE(name), value, EVENT_MAX_SUBJECT, &d->ev->subject);
 }
 
-static bool decode_text(struct event_decoder *d, const char *name, const json_t *value)
+static bool decode_text(struct event_decoder *d, const char *name, const struct json_in *value)
 {
     return take_text(d, PLACE(name), value, &d->ev->text);
 }
 
-static bool decode_html(struct event_decoder *d, const char *name, const json_t *value)
+static bool decode_html(struct event_decoder *d, const char *name, const struct json_in *value)
 {
     return take_text(d, PLACE(name), value, &d->ev->html);
 }
 
 /* ---- times and objects ---- */
 
-static bool take_time(struct event_decoder *d, struct place at, const json_t *value, bool *has,
-                      int64_t *unix_ms)
+static bool take_time(struct event_decoder *d, struct place at, const struct json_in *value,
+                      bool *has, int64_t *unix_ms)
 {
     if (!need_string(d, at, value))
         return false;
-    *has = rfc3339_parse(string_of(value), unix_ms);
+    *has = rfc3339_parse(value->text, unix_ms);
     return *has || invalid(d, at, "must be an RFC 3339 date-time");
 }
 
-static bool decode_created_at(struct event_decoder *d, const char *name, const json_t *value)
+static bool decode_created_at(struct event_decoder *d, const char *name,
+                              const struct json_in *value)
 {
     return take_time(d, PLACE(name), value, &d->ev->has_created_at, &d->ev->created_at_unix_ms);
 }
 
-static bool decode_expires_at(struct event_decoder *d, const char *name, const json_t *value)
+static bool decode_expires_at(struct event_decoder *d, const char *name,
+                              const struct json_in *value)
 {
     return take_time(d, PLACE(name), value, &d->ev->has_expires_at, &d->ev->expires_at_unix_ms);
 }
 
-static bool need_object(struct event_decoder *d, struct place at, const json_t *value)
+static bool need_object(struct event_decoder *d, struct place at, const struct json_in *value)
 {
-    return json_is_object(value) || invalid(d, at, "must be an object");
+    return is_object(value) || invalid(d, at, "must be an object");
 }
 
-static bool decode_metadata(struct event_decoder *d, const char *name, const json_t *value)
+static bool decode_metadata(struct event_decoder *d, const char *name, const struct json_in *value)
 {
     return need_object(d, PLACE(name), value);
 }
 
 /* ---- template ---- */
 
-static bool decode_template(struct event_decoder *d, const char *name, const json_t *value)
+static bool decode_template(struct event_decoder *d, const char *name, const struct json_in *value)
 {
     return take_word(d, PLACE(name), value, EVENT_MAX_TEMPLATE, syntax_is_template_name,
                      "letters, digits, \"_\" and \"-\"", &d->ev->template_name);
 }
 
-static bool decode_locale(struct event_decoder *d, const char *name, const json_t *value)
+static bool decode_locale(struct event_decoder *d, const char *name, const struct json_in *value)
 {
     struct slice locale;
 
@@ -176,21 +188,45 @@ static bool decode_locale(struct event_decoder *d, const char *name, const json_
     return true;
 }
 
-static bool decode_data(struct event_decoder *d, const char *name, const json_t *value)
+/* jansson writes it down, as it was read well before: this is no loss for the few events that name
+ * a template. */
+static json_t *load_again(struct slice json)
+{
+    json_t *value;
+
+    errno = 0;
+    value = json_loadb(json.ptr, json.len, 0, NULL);
+    if (!value) /* an integer beyond 64 bits */
+        value = json_loadb(json.ptr, json.len, JSON_DECODE_INT_AS_REAL, NULL);
+    /* Out of memory, jansson 2.14 may drop a byte of a string and go on (lex_save): malloc's errno
+     * is the one trace that it leaves. */
+    if (errno != ENOMEM)
+        return value;
+    json_decref(value);
+    return NULL;
+}
+
+static bool decode_data(struct event_decoder *d, const char *name, const struct json_in *value)
 {
     /* 15 digits: every decimal of up to 15 comes out as it was written, 9.99 and
      * not 9.9900000000000002. */
     const size_t flags = JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(15);
+    json_t *data;
     size_t len;
-    char *text;
+    char *text = NULL;
 
     if (!need_object(d, PLACE(name), value))
         return false;
     if (!d->ev->template_name.ptr)
         return true;
-    len = json_dumpb(value, NULL, 0, flags);
-    text = len ? arena_alloc(d->arena, len + 1) : NULL;
-    if (!text || json_dumpb(value, text, len, flags) != len)
+    data = load_again(value->text);
+    len = data ? json_dumpb(data, NULL, 0, flags) : 0;
+    if (len)
+        text = arena_alloc(d->arena, len + 1);
+    if (text && json_dumpb(data, text, len, flags) != len)
+        text = NULL;
+    json_decref(data);
+    if (!text)
         return no_memory(d);
     d->ev->data = slice_of(text, len);
     return true;
@@ -207,11 +243,11 @@ static bool address_done(struct event_decoder *d, struct place at, enum address_
     return status == ADDRESS_OK || invalid(d, at, "%s", why->text);
 }
 
-static bool take_address_object(struct event_decoder *d, struct place at, const json_t *value,
-                                struct address *out)
+static bool take_address_object(struct event_decoder *d, struct place at,
+                                const struct json_in *value, struct address *out)
 {
-    const json_t *name = json_object_get(value, "name");
-    const json_t *email = json_object_get(value, "email");
+    const struct json_in *name = json_in_get(value, "name");
+    const struct json_in *email = json_in_get(value, "email");
     struct error why = {0};
 
     at.part = "name";
@@ -222,25 +258,28 @@ static bool take_address_object(struct event_decoder *d, struct place at, const 
         return false;
     at.part = NULL;
     return address_done(
-        d, at, address_read_parts(d->arena, string_of(email), string_of(name), out, &why), &why);
+        d, at,
+        address_read_parts(d->arena, email->text, name ? name->text : slice_of(NULL, 0), out, &why),
+        &why);
 }
 
-static bool take_address(struct event_decoder *d, struct place at, const json_t *value,
+static bool take_address(struct event_decoder *d, struct place at, const struct json_in *value,
                          struct address *out)
 {
     struct error why = {0};
 
-    if (json_is_object(value))
+    if (is_object(value))
         return take_address_object(d, at, value, out);
-    if (!json_is_string(value))
+    if (!is_string(value))
         return invalid(d, at, "must be an address: a string or an object");
-    return address_done(d, at, address_read(d->arena, string_of(value), out, &why), &why);
+    return address_done(d, at, address_read(d->arena, value->text, out, &why), &why);
 }
 
-static bool take_address_array(struct event_decoder *d, const char *name, const json_t *array,
-                               struct address_list *list)
+static bool take_address_array(struct event_decoder *d, const char *name,
+                               const struct json_in *array, struct address_list *list)
 {
-    size_t len = json_array_size(array);
+    const size_t len = array->len;
+    size_t i = 0;
 
     if (len > EVENT_MAX_RECIPIENTS - d->ev->to.len - d->ev->cc.len - d->ev->bcc.len)
         return invalid(d, PLACE(name), "more than %d recipients in all", EVENT_MAX_RECIPIENTS);
@@ -249,18 +288,17 @@ static bool take_address_array(struct event_decoder *d, const char *name, const 
     list->items = arena_alloc(d->arena, len * sizeof(*list->items));
     if (!list->items)
         return no_memory(d);
-    for (size_t i = 0; i < len; i++)
-        if (!take_address(d, (struct place){name, i, NULL}, json_array_get(array, i),
-                          &list->items[i]))
+    for (const struct json_in *item = array->first; item; item = item->next, i++)
+        if (!take_address(d, (struct place){name, i, NULL}, item, &list->items[i]))
             return false;
     list->len = len;
     return true;
 }
 
-static bool take_addresses(struct event_decoder *d, const char *name, const json_t *value,
+static bool take_addresses(struct event_decoder *d, const char *name, const struct json_in *value,
                            struct address_list *list)
 {
-    if (json_is_array(value))
+    if (is_array(value))
         return take_address_array(d, name, value, list);
     if (d->ev->to.len + d->ev->cc.len + d->ev->bcc.len == EVENT_MAX_RECIPIENTS)
         return invalid(d, PLACE(name), "more than %d recipients in all", EVENT_MAX_RECIPIENTS);
@@ -271,7 +309,7 @@ static bool take_addresses(struct event_decoder *d, const char *name, const json
     return take_address(d, PLACE(name), value, list->items);
 }
 
-static bool decode_to(struct event_decoder *d, const char *name, const json_t *value)
+static bool decode_to(struct event_decoder *d, const char *name, const struct json_in *value)
 {
     if (!value)
         return invalid(d, PLACE(name), "missing");
@@ -279,29 +317,29 @@ static bool decode_to(struct event_decoder *d, const char *name, const json_t *v
            (d->ev->to.len > 0 || invalid(d, PLACE(name), "names no recipient"));
 }
 
-static bool decode_cc(struct event_decoder *d, const char *name, const json_t *value)
+static bool decode_cc(struct event_decoder *d, const char *name, const struct json_in *value)
 {
     return take_addresses(d, name, value, &d->ev->cc);
 }
 
-static bool decode_bcc(struct event_decoder *d, const char *name, const json_t *value)
+static bool decode_bcc(struct event_decoder *d, const char *name, const struct json_in *value)
 {
     return take_addresses(d, name, value, &d->ev->bcc);
 }
 
-static bool decode_from(struct event_decoder *d, const char *name, const json_t *value)
+static bool decode_from(struct event_decoder *d, const char *name, const struct json_in *value)
 {
     return take_address(d, PLACE(name), value, &d->ev->from);
 }
 
-static bool decode_reply_to(struct event_decoder *d, const char *name, const json_t *value)
+static bool decode_reply_to(struct event_decoder *d, const char *name, const struct json_in *value)
 {
     return take_address(d, PLACE(name), value, &d->ev->reply_to);
 }
 
 /* ---- attachments ---- */
 
-static bool take_content_type(struct event_decoder *d, struct place at, const json_t *value,
+static bool take_content_type(struct event_decoder *d, struct place at, const struct json_in *value,
                               struct slice *out)
 {
     return take_word(d, at, value, EVENT_MAX_CONTENT_TYPE, syntax_is_content_type,
@@ -310,7 +348,7 @@ static bool take_content_type(struct event_decoder *d, struct place at, const js
             invalid(d, at, "multipart and message types can't be attached"));
 }
 
-static bool take_content(struct event_decoder *d, struct place at, const json_t *value,
+static bool take_content(struct event_decoder *d, struct place at, const struct json_in *value,
                          struct slice *out)
 {
     unsigned char *bytes;
@@ -318,10 +356,10 @@ static bool take_content(struct event_decoder *d, struct place at, const json_t 
 
     if (!need_string(d, at, value))
         return false;
-    bytes = arena_alloc(d->arena, json_string_length(value) / 4 * 3 + 1);
+    bytes = arena_alloc(d->arena, value->text.len / 4 * 3 + 1);
     if (!bytes)
         return no_memory(d);
-    if (!syntax_base64_decode(string_of(value), bytes, &len))
+    if (!syntax_base64_decode(value->text, bytes, &len))
         return invalid(d, at, "not valid base64");
     *out = slice_of((char *)bytes, len);
     return true;
@@ -333,7 +371,7 @@ static bool is_content_id(struct slice text)
            !memchr(text.ptr, '>', text.len);
 }
 
-static bool take_content_id(struct event_decoder *d, struct place at, const json_t *value,
+static bool take_content_id(struct event_decoder *d, struct place at, const struct json_in *value,
                             struct slice *out)
 {
     if (!take_word(d, at, value, EVENT_MAX_CONTENT_ID, is_content_id,
@@ -346,38 +384,40 @@ static bool take_content_id(struct event_decoder *d, struct place at, const json
     return true;
 }
 
-static bool take_filename(struct event_decoder *d, struct place at, const json_t *value,
+static bool take_filename(struct event_decoder *d, struct place at, const struct json_in *value,
                           struct slice *out)
 {
     return take_line(d, at, value, EVENT_MAX_FILENAME, out) &&
            (out->len > 0 || invalid(d, at, "empty"));
 }
 
-static bool take_attachment(struct event_decoder *d, struct place at, const json_t *value,
+static bool take_attachment(struct event_decoder *d, struct place at, const struct json_in *value,
                             struct attachment *out)
 {
-    const json_t *content_id = json_object_get(value, "contentID");
+    const struct json_in *content_id = json_in_get(value, "contentID");
 
     if (!need_object(d, at, value))
         return false;
     at.part = "filename";
-    if (!take_filename(d, at, json_object_get(value, at.part), &out->filename))
+    if (!take_filename(d, at, json_in_get(value, at.part), &out->filename))
         return false;
     at.part = "contentType";
-    if (!take_content_type(d, at, json_object_get(value, at.part), &out->content_type))
+    if (!take_content_type(d, at, json_in_get(value, at.part), &out->content_type))
         return false;
     at.part = "content";
-    if (!take_content(d, at, json_object_get(value, at.part), &out->content))
+    if (!take_content(d, at, json_in_get(value, at.part), &out->content))
         return false;
     at.part = "contentID";
     return !content_id || take_content_id(d, at, content_id, &out->content_id);
 }
 
-static bool decode_attachments(struct event_decoder *d, const char *name, const json_t *value)
+static bool decode_attachments(struct event_decoder *d, const char *name,
+                               const struct json_in *value)
 {
-    size_t len = json_array_size(value);
+    const size_t len = value->len;
+    size_t i = 0;
 
-    if (!json_is_array(value))
+    if (!is_array(value))
         return invalid(d, PLACE(name), "must be an array");
     if (len > EVENT_MAX_ATTACHMENTS)
         return invalid(d, PLACE(name), "more than %d", EVENT_MAX_ATTACHMENTS);
@@ -386,9 +426,8 @@ static bool decode_attachments(struct event_decoder *d, const char *name, const 
     d->ev->attachments = arena_alloc(d->arena, len * sizeof(*d->ev->attachments));
     if (!d->ev->attachments)
         return no_memory(d);
-    for (size_t i = 0; i < len; i++)
-        if (!take_attachment(d, (struct place){name, i, NULL}, json_array_get(value, i),
-                             &d->ev->attachments[i]))
+    for (const struct json_in *item = value->first; item; item = item->next, i++)
+        if (!take_attachment(d, (struct place){name, i, NULL}, item, &d->ev->attachments[i]))
             return false;
     d->ev->attachments_len = len;
     return true;
@@ -396,22 +435,23 @@ static bool decode_attachments(struct event_decoder *d, const char *name, const 
 
 /* ---- extra headers ---- */
 
-static bool take_header(struct event_decoder *d, const char *field, const char *key,
-                        const json_t *value, struct extra_header *out)
+static bool take_header(struct event_decoder *d, const char *field, const struct json_in *value,
+                        struct extra_header *out)
 {
-    struct slice name = slice_str(key);
+    const struct slice name = value->name;
     struct place at = PLACE(field);
 
     if (name.len > EVENT_MAX_HEADER_NAME || !syntax_is_header_name(name))
         return invalid(d, at, "a name is not 1 to 64 printable ASCII characters without \":\"");
-    at.part = key; /* harmless by now, and a help to whoever reads the dead letter */
+    at.part = name.ptr; /* harmless by now, and a help to whoever reads the dead letter */
     if (syntax_is_reserved_header(name))
         return invalid(d, at, "can't be set by an event");
     if (!take_line(d, at, value, EVENT_MAX_HEADER_VALUE, &out->value))
         return false;
     if (syntax_longest_word(out->value) > EVENT_MAX_HEADER_WORD)
         return invalid(d, at, "more than %d bytes without a space", EVENT_MAX_HEADER_WORD);
-    return copy(d, name, &out->name);
+    out->name = name;
+    return true;
 }
 
 static int compare_headers(const void *a, const void *b)
@@ -435,11 +475,9 @@ static bool sort_headers(struct event_decoder *d, const char *field)
     return true;
 }
 
-static bool decode_headers(struct event_decoder *d, const char *name, const json_t *value)
+static bool decode_headers(struct event_decoder *d, const char *name, const struct json_in *value)
 {
-    size_t len = json_object_size(value);
-    const char *key;
-    json_t *text;
+    const size_t len = value->len;
 
     if (!need_object(d, PLACE(name), value))
         return false;
@@ -450,9 +488,8 @@ static bool decode_headers(struct event_decoder *d, const char *name, const json
     d->ev->headers = arena_alloc(d->arena, len * sizeof(*d->ev->headers));
     if (!d->ev->headers)
         return no_memory(d);
-    json_object_foreach((json_t *)value, key, text)
-    {
-        if (!take_header(d, name, key, text, &d->ev->headers[d->ev->headers_len]))
+    for (const struct json_in *item = value->first; item; item = item->next) {
+        if (!take_header(d, name, item, &d->ev->headers[d->ev->headers_len]))
             return false;
         d->ev->headers_len++;
     }
@@ -464,7 +501,7 @@ static bool decode_headers(struct event_decoder *d, const char *name, const json
 struct field {
     const char *name;
     bool needed; /* the decoder is called with NULL where the field is missing */
-    bool (*decode)(struct event_decoder *d, const char *name, const json_t *value);
+    bool (*decode)(struct event_decoder *d, const char *name, const struct json_in *value);
 };
 
 /* messageID comes first so that every other fault can be told together with it; template before
@@ -504,10 +541,10 @@ static bool check_whole(struct event_decoder *d)
     return true;
 }
 
-bool event_fields_decode(struct event_decoder *d, const struct json_t *object)
+bool event_fields_decode(struct event_decoder *d, const struct json_in *object)
 {
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
-        const json_t *value = json_object_get(object, fields[i].name);
+        const struct json_in *value = json_in_get(object, fields[i].name);
         if ((value || fields[i].needed) && !fields[i].decode(d, fields[i].name, value))
             return false;
     }

@@ -3,9 +3,8 @@
 #ifndef EMAIL_EVENT_FIELDS_H
 #define EMAIL_EVENT_FIELDS_H
 
+#include "base/json_in.h"
 #include "email/event.h"
-
-struct json_t;
 
 struct event_decoder {
     struct arena *arena;
@@ -16,6 +15,6 @@ struct event_decoder {
 
 /* Decodes every known field of the object; messageID first, so that a bad event can be named. False
  * with d->status and d->err set. */
-BASE_CHECK bool event_fields_decode(struct event_decoder *d, const struct json_t *object);
+BASE_CHECK bool event_fields_decode(struct event_decoder *d, const struct json_in *object);
 
 #endif

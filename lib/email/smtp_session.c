@@ -176,7 +176,8 @@ static size_t gather(struct smtp_session *s, struct slice out[2])
 
 static void note_sent(struct smtp_session *s, const struct slice out[2], size_t sent)
 {
-    struct smtp_transaction *first = smtp_transaction_output(present(s)).len ? present(s) : other(s);
+    struct smtp_transaction *first =
+        smtp_transaction_output(present(s)).len ? present(s) : other(s);
     const size_t of_first = sent < out[0].len ? sent : out[0].len;
 
     smtp_transaction_sent(first, of_first);
