@@ -1,4 +1,5 @@
 /* email-service: the daemon. See docs/EMAIL_SERVICE_KAFKA.md. */
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -56,6 +57,14 @@ static int say_mistakes(const struct buf *mistakes)
     return 2;
 }
 
+/* The buffers of Kafka's fetches and of large events go back to the system as soon as they are
+ * free, and what librdkafka's threads allocate and we free is not kept for each of them apart. */
+static void keep_memory_small(void)
+{
+    (void)mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+    (void)mallopt(M_ARENA_MAX, 1);
+}
+
 int main(int argc, char **argv)
 {
     const bool asks_health = argc > 1 && strcmp(argv[1], "--health-check") == 0;
@@ -67,8 +76,11 @@ int main(int argc, char **argv)
     struct buf text = {0};
     struct arena arena;
     struct service_options options = {.config = &config};
-    enum config_result result = config_load(&config, &sources, &text);
+    enum config_result result;
     int code = 0;
+
+    keep_memory_small();
+    result = config_load(&config, &sources, &text);
 
     arena_init(&arena);
     if (result == CONFIG_HELP) {

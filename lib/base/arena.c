@@ -18,6 +18,11 @@ void arena_init(struct arena *a)
     *a = (struct arena){0};
 }
 
+void arena_init_sized(struct arena *a, size_t expected)
+{
+    *a = (struct arena){.first_block = expected};
+}
+
 void arena_cleanup(struct arena *a)
 {
     struct arena_block *block = a->blocks;
@@ -38,7 +43,8 @@ void arena_wipe(struct arena *a)
 
 static struct arena_block *add_block(struct arena *a, size_t size)
 {
-    size_t cap = a->blocks ? a->blocks->cap * 2 : FIRST_BLOCK - sizeof(struct arena_block);
+    const size_t first = a->first_block ? a->first_block : FIRST_BLOCK - sizeof(struct arena_block);
+    size_t cap = a->blocks ? a->blocks->cap * 2 : first;
     struct arena_block *block;
 
     if (cap > LARGEST_DOUBLING)

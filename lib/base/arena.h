@@ -10,9 +10,12 @@ struct arena_block;
 struct arena {
     struct arena_block *blocks;
     size_t used; /* bytes handed out, for accounting */
+    size_t first_block;
 };
 
 void arena_init(struct arena *a);
+/* Its first block has room for about `expected` bytes. */
+void arena_init_sized(struct arena *a, size_t expected);
 void arena_cleanup(struct arena *a); /* frees all; legal on a zeroed struct, and twice */
 
 /* Overwrites all that was handed out with zeros (secrets); the memory stays allocated. */

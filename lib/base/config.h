@@ -53,6 +53,7 @@ struct config { /* strings are NUL-terminated, live in `arena`, and are NULL whe
     uint64_t smtp_port;
     unsigned smtp_tls; /* never CONFIG_TLS_DEFAULT after loading */
     uint64_t smtp_max_connections, smtp_connect_timeout_s, smtp_timeout_s;
+    uint64_t smtp_messages_per_connection, smtp_max_rate; /* 0: no bound */
     unsigned outage_policy, ambiguous_policy;
 
     uint64_t max_attempts, retry_base_ms, retry_max_ms;

@@ -8,6 +8,7 @@
 #include "base/utf8.h"
 
 enum {
+    LONG_STRING = 1024,   /* not copied where it has no escapes: an attachment, most of all */
     FEW_MEMBERS = 8,      /* so many names are compared with each other, more are sorted */
     SAFE_NUMBER = 300,    /* digits that fit a double without an exponent */
     LONGEST_NUMBER = 4096 /* of one that is looked at with strtod */
@@ -189,17 +190,24 @@ static char *take_character(struct reader *r, const char *quote, char *to)
     return to + len;
 }
 
-/* What it says is never longer than what is written. */
-static bool take_string(struct reader *r, struct slice *out)
+static bool check_plain_string(struct reader *r, const char *quote)
 {
-    const char *quote = closing_quote(r);
-    char *text, *to;
+    char unused[4];
 
-    if (!quote) {
-        r->at = r->end;
-        return fail(r, JSON_IN_FAULT_END);
+    while (r->at < quote) {
+        if (quote - r->at >= 8 && all_plain(r->at))
+            r->at += 8;
+        else if (!take_character(r, quote, unused))
+            return false;
     }
-    text = to = arena_alloc_raw(r->arena, (size_t)(quote - r->at) + 1);
+    return true;
+}
+
+/* What it says is never longer than what is written. */
+static bool copy_string(struct reader *r, const char *quote, struct slice *out)
+{
+    char *text = arena_alloc_raw(r->arena, (size_t)(quote - r->at) + 1), *to = text;
+
     if (!text)
         return fail(r, JSON_IN_FAULT_MEMORY);
     while (r->at < quote) {
@@ -212,8 +220,30 @@ static bool take_string(struct reader *r, struct slice *out)
         }
     }
     *to = '\0';
-    r->at = quote + 1;
     *out = slice_of(text, (size_t)(to - text));
+    return true;
+}
+
+static bool take_string(struct reader *r, bool is_name, struct slice *out)
+{
+    const char *quote = closing_quote(r);
+    const char *start = r->at;
+    size_t len;
+
+    if (!quote) {
+        r->at = r->end;
+        return fail(r, JSON_IN_FAULT_END);
+    }
+    len = (size_t)(quote - start);
+    if (is_name || len < LONG_STRING || memchr(start, '\\', len)) {
+        if (!copy_string(r, quote, out))
+            return false;
+    } else {
+        if (!check_plain_string(r, quote))
+            return false;
+        *out = slice_of(start, len);
+    }
+    r->at = quote + 1;
     return true;
 }
 
@@ -332,7 +362,7 @@ static struct json_in *take_member(struct reader *r, bool named)
             unexpected(r);
             return NULL;
         }
-        if (!take_string(r, &member->name))
+        if (!take_string(r, true, &member->name))
             return NULL;
         skip_space(r);
         if (!take(r, ':')) {
@@ -385,7 +415,7 @@ static bool take_value(struct reader *r, struct json_in *out)
     case '"':
         r->at++;
         out->kind = JSON_IN_STRING;
-        return take_string(r, &out->text);
+        return take_string(r, false, &out->text);
     case '{':
     case '[': return take_container(r, out);
     case 't': return take_word(r, out, "true", JSON_IN_BOOL);

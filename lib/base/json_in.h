@@ -2,7 +2,8 @@
  *
  * Strict: UTF-8 without a mark, no name twice in one object, no NUL in strings, no lone surrogates,
  * no number beyond a double's range. Nesting is bounded by the caller, so that no text can exhaust
- * the stack; time and memory are linear in the text's length, but for sorting an object's names. */
+ * the stack; time and memory are linear in the text's length, but for sorting an object's names.
+ * The tree points into the text as well: what is long and has no escapes is not copied. */
 #ifndef BASE_JSON_IN_H
 #define BASE_JSON_IN_H
 
@@ -20,9 +21,9 @@ enum json_in_kind {
 
 struct json_in {
     enum json_in_kind kind;
-    struct slice text; /* of a string what it says, followed by a NUL that is not counted; of
-                          anything else, the text as it was written (in the caller's memory) */
-    struct slice name; /* of an object's member, likewise with a NUL; else absent */
+    struct slice text; /* of a string what it says; of anything else, the text as it was written */
+    struct slice name; /* of an object's member, followed by a NUL that is not counted; else absent
+                        */
     struct json_in *first, *next; /* an array's or object's members, in their order */
     size_t len;                   /* how many */
 };

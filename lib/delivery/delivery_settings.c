@@ -3,7 +3,6 @@
 enum {
     STORE_TIMEOUT_MS = 2000, /* a Redis that takes longer is as good as away */
     SMTP_IDLE_MS = 60000,
-    SMTP_MAILS_PER_CONNECTION = 1000,
     BREAKER_FAILURES = 5,
     MAX_RESENDS = 3,
     LOG_MODE_ACTIVE = 256
@@ -45,7 +44,9 @@ struct smtp_settings delivery_smtp_settings(const struct config *c, const char *
                                   .connect_timeout_ms = c->smtp_connect_timeout_s * 1000,
                                   .timeout_ms = c->smtp_timeout_s * 1000,
                                   .idle_timeout_ms = SMTP_IDLE_MS,
-                                  .messages_per_connection = SMTP_MAILS_PER_CONNECTION,
+                                  .messages_per_connection =
+                                      (unsigned)c->smtp_messages_per_connection,
+                                  .mails_per_second = c->smtp_max_rate,
                                   .breaker_failures = BREAKER_FAILURES};
 }
 

@@ -58,6 +58,7 @@ struct pipeline {
 
     struct job *first, *last;
     struct job *ready_first, *ready_last;
+    size_t ready_len;
     uint64_t probe_delay_ms;       /* 0: no outage */
     struct loop_timer probe_timer; /* until the relay may be probed again */
     struct job *probe;             /* the one event that tries the relay while it is in outage */

@@ -11,6 +11,13 @@
  * meaningless. */
 enum { JOB_OVERHEAD_BYTES = 1024 };
 
+/* The record's copy, and about as much for what is decoded from it: one allocation for nearly every
+ * event. */
+static size_t arena_size(const struct record *record)
+{
+    return record->value.len * 2 + record->key.len + JOB_OVERHEAD_BYTES;
+}
+
 /* How often the relay is probed in an outage: whichever event does it, so that events with few
  * attempts and short delays don't run into the dead-letter topic one after another. */
 enum { PROBE_FIRST_MS = 1000, PROBE_LONGEST_MS = 10000 };
@@ -147,6 +154,9 @@ size_t pipeline_room(const struct pipeline *p)
     if (p->draining || p->counts.in_flight >= s->max_in_flight ||
         p->counts.in_flight_bytes >= s->max_in_flight_bytes)
         return 0;
+    /* Enough wait at the gate to keep it busy: the rest waits in Kafka, which has the memory. */
+    if (p->ready_len >= p->settings.max_active)
+        return 0;
     if (!store_usable(p))
         return 0;
     if (p->probers > 0 && !p->relay_up)
@@ -220,6 +230,7 @@ void pipeline_enter_gate(struct job *job)
     const bool to_front = job == p->probe;
 
     job->is_ready = true;
+    p->ready_len++;
     job->ready_before = to_front ? NULL : p->ready_last;
     job->ready_after = to_front ? p->ready_first : NULL;
     if (job->ready_before)
@@ -240,6 +251,8 @@ void pipeline_leave_gate(struct job *job)
     if (!job->is_ready)
         return;
     job->is_ready = false;
+    if (p->ready_len-- == p->settings.max_active)
+        loop_defer(p->parts.loop, &p->room_task, tell_room, p);
     if (job->ready_before)
         job->ready_before->ready_after = job->ready_after;
     else
@@ -386,7 +399,7 @@ static struct job *new_job(struct pipeline *p, const struct record *record)
 
     if (!job)
         return NULL;
-    arena_init(&job->arena);
+    arena_init_sized(&job->arena, arena_size(record));
     message_init(&job->message);
     machine_init(&job->machine);
     job->pipeline = p;

@@ -1,6 +1,7 @@
 /* The email event: what stands in a record's value (docs/event.md), decoded and validated. Pure.
  *
- * Everything an event points to lives in the arena that was given to event_decode. */
+ * Everything an event points to lives in the arena that was given to event_decode, or in the value
+ * itself: both must live as long as the event. */
 #ifndef EMAIL_EVENT_H
 #define EMAIL_EVENT_H
 

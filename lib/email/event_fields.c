@@ -69,7 +69,7 @@ static bool need_string(struct event_decoder *d, struct place at, const struct j
     return is_string(value) || invalid(d, at, "must be a string");
 }
 
-/* Any string; json_in has refused NUL and ill-formed UTF-8. Its text lies in our arena. */
+/* Any string; json_in has refused NUL and ill-formed UTF-8. */
 static bool take_text(struct event_decoder *d, struct place at, const struct json_in *value,
                       struct slice *out)
 {

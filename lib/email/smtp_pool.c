@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "email/breaker.h"
+#include "email/pace.h"
 #include "email/smtp_queue.h"
 
 enum { BACKOFF_MIN_MS = 1000, BACKOFF_MAX_MS = 30000 };
@@ -28,7 +29,8 @@ struct smtp_pool {
     struct breaker breaker;
     char error[256];
     uint64_t backoff_ms, reopen_ms; /* no further session is opened before, while others work */
-    struct loop_timer reopen_timer;
+    struct pace pace;
+    struct loop_timer reopen_timer, pace_timer;
     struct loop_task dispatch_task, return_task, changed_task, bury_task;
     bool shutting_down;
 };
@@ -232,9 +234,9 @@ static bool open_session(struct smtp_pool *p)
 static void open_sessions(struct smtp_pool *p)
 {
     /* All that are open are idle and full up the limit, but what waits can't trust them. */
-    if (p->waiting.len && p->idle.len && all_sessions(p) == p->settings.max_connections)
+    if (p->waiting.len && p->idle.len && all_sessions(p) == pace_connections(&p->pace))
         drop_session(p, &p->idle, p->idle.last);
-    while (p->connecting.len < p->waiting.len && all_sessions(p) < p->settings.max_connections &&
+    while (p->connecting.len < p->waiting.len && all_sessions(p) < pace_connections(&p->pace) &&
            breaker_admits(&p->breaker, p->connecting.len) && !backing_off(p))
         if (!open_session(p))
             return;
@@ -255,6 +257,7 @@ static void start(struct smtp_pool *p, struct session_list *list, struct smtp_se
     session_take(list, s);
     session_put(&p->working, s);
     assign(p, s, d);
+    pace_take(&p->pace);
     d->on_new_session = list == &p->connecting;
     s->mail_owner = d;
     smtp_session_start(s, &d->mail);
@@ -276,13 +279,24 @@ static void quit_idle(struct smtp_pool *p)
         quit_session(p, &p->idle, p->idle.first);
 }
 
-static struct smtp_delivery *next_for_idle(const struct smtp_pool *p)
+/* True where the next mail has to wait for its turn by the clock; dispatch() looks again then. */
+static bool paced(struct smtp_pool *p)
+{
+    const uint64_t delay_ms = pace_delay_ms(&p->pace, loop_now_ms(p->loop));
+
+    if (delay_ms && !loop_timer_running(&p->pace_timer))
+        (void)loop_timer_start(p->loop, &p->pace_timer, delay_ms);
+    return delay_ms > 0;
+}
+
+/* The next mail that a session may take: a new one takes any. */
+static struct smtp_delivery *next_mail(struct smtp_pool *p, bool new_session)
 {
     struct smtp_delivery *d = p->waiting.first;
 
-    while (d && d->needs_new_session)
+    while (d && d->needs_new_session && !new_session)
         d = d->next;
-    return d;
+    return d && !paced(p) ? d : NULL;
 }
 
 static void dispatch(void *ctx)
@@ -290,7 +304,9 @@ static void dispatch(void *ctx)
     struct smtp_pool *p = ctx;
     struct smtp_delivery *d;
 
-    while (p->idle.first && (d = next_for_idle(p)))
+    while (p->idle.last && live_sessions(p) > pace_connections(&p->pace))
+        quit_session(p, &p->idle, p->idle.last);
+    while (p->idle.first && (d = next_mail(p, false)))
         start(p, &p->idle, p->idle.first, d);
     if (p->shutting_down && live_sessions(p) + p->connecting.len == 0)
         while (p->waiting.first)
@@ -302,7 +318,8 @@ static void dispatch(void *ctx)
     }
     if (p->breaker.open)
         hold_back(p);
-    open_sessions(p);
+    if (!p->waiting.first || !paced(p))
+        open_sessions(p);
 }
 
 static void on_reopen_timer(void *ctx)
@@ -314,9 +331,11 @@ static void on_reopen_timer(void *ctx)
 static void place(struct smtp_pool *p, struct session_list *list, struct smtp_session *s)
 {
     const unsigned limit = p->settings.messages_per_connection;
-    struct smtp_delivery *d = list == &p->connecting ? p->waiting.first : next_for_idle(p);
+    const bool spent = (limit && s->mails >= limit) || (p->shutting_down && !p->waiting.len) ||
+                       (list == &p->working && live_sessions(p) > pace_connections(&p->pace));
+    struct smtp_delivery *d = spent ? NULL : next_mail(p, list == &p->connecting);
 
-    if ((limit && s->mails >= limit) || (p->shutting_down && !p->waiting.len)) {
+    if (spent) {
         quit_session(p, list, s);
     } else if (d) {
         start(p, list, s, d);
@@ -364,12 +383,18 @@ static void on_may_queue(void *owner, struct smtp_session *s)
 {
     struct smtp_pool *p = owner;
     const unsigned limit = p->settings.messages_per_connection;
-    struct smtp_delivery *d = next_for_idle(p);
+    struct smtp_delivery *d;
 
-    /* An idle session answers sooner than one that waits for the reply to a dot. */
-    if (!d || p->idle.first || (limit && s->mails + 2 > limit))
+    /* An idle session answers sooner than one that waits for the reply to a dot; and one too many
+     * ends after its mail. */
+    if (p->idle.first || (limit && s->mails + 2 > limit) ||
+        live_sessions(p) > pace_connections(&p->pace))
+        return;
+    d = next_mail(p, false);
+    if (!d)
         return;
     assign(p, s, d);
+    pace_take(&p->pace);
     d->on_new_session = false;
     s->queued_owner = d;
     smtp_session_queue(s, &d->mail);
@@ -382,6 +407,20 @@ static bool was_stale(const struct smtp_delivery *d, const struct smtp_transacti
 
     return !d->on_new_session && o->class == OUTCOME_RETRY && o->stage == STAGE_MAIL &&
            ((o->reason == REASON_LOST && !t->heard) || o->code == 421);
+}
+
+/* What the relay's answer says about how busy it is. A refused recipient says nothing. */
+static void adapt(struct smtp_pool *p, const struct outcome *o)
+{
+    const uint64_t now_ms = loop_now_ms(p->loop);
+
+    if (o->class == OUTCOME_SENT)
+        pace_success(&p->pace, now_ms);
+    else if (o->class == OUTCOME_RETRY && o->reason == REASON_REPLY &&
+             (o->code == 421 || o->stage != STAGE_RCPT) &&
+             pace_busy(&p->pace, live_sessions(p), now_ms))
+        log_warn("SMTP relay is too busy, using fewer connections",
+                 LOG_INT("connections", pace_connections(&p->pace)), LOG_INT("replyCode", o->code));
 }
 
 static void on_finished(void *owner, struct smtp_session *s,
@@ -397,6 +436,8 @@ static void on_finished(void *owner, struct smtp_session *s,
         try_on_new_session(p, queued);
     if (stale)
         try_on_new_session(p, d);
+    else
+        adapt(p, &finished->outcome);
     d->session = NULL;
     if (s->state == SESSION_DEAD) {
         session_take(&p->working, s);
@@ -576,6 +617,7 @@ static void pool_destroy(struct transport *t)
     free_deliveries(&p->busy);
     free_deliveries(&p->returned);
     loop_timer_stop(p->loop, &p->reopen_timer);
+    loop_timer_stop(p->loop, &p->pace_timer);
     loop_undefer(p->loop, &p->dispatch_task);
     loop_undefer(p->loop, &p->return_task);
     loop_undefer(p->loop, &p->changed_task);
@@ -599,10 +641,10 @@ struct transport *smtp_transport_new(struct loop *loop, const struct smtp_settin
     p->transport.ops = &ops;
     p->loop = loop;
     p->settings = *settings;
-    if (!p->settings.max_connections)
-        p->settings.max_connections = 1;
+    pace_init(&p->pace, settings->max_connections, settings->mails_per_second);
     breaker_init(&p->breaker, settings->breaker_failures);
     loop_timer_init(&p->reopen_timer, on_reopen_timer, p);
+    loop_timer_init(&p->pace_timer, on_reopen_timer, p);
     p->url = smtp_link_url(&p->settings, err);
     p->curl = p->url ? smtp_curl_new(loop, err) : NULL;
     if (p->curl)

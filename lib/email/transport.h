@@ -99,6 +99,7 @@ struct smtp_settings { /* strings are borrowed and must outlive the transport */
     uint64_t timeout_ms;         /* for each stage of a transaction, in all */
     uint64_t idle_timeout_ms;    /* an unused session is closed after it */
     unsigned messages_per_connection; /* 0: no bound */
+    uint64_t mails_per_second;        /* begun, over all connections; 0: no bound */
     unsigned breaker_failures;        /* this many failures in a row open the breaker */
     transport_changed_fn changed;     /* may be NULL */
     void *changed_ctx;

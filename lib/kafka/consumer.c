@@ -177,6 +177,7 @@ static bool start_client(struct consumer *c, const struct consumer_settings *set
         {"enable.auto.offset.store", "false"},
         {"enable.partition.eof", "false"},
         {"fetch.error.backoff.ms", "100"},
+        {"fetch.message.max.bytes", "131072"},
         /* One fetch at a time is under way with a broker: a partition that was just assigned waits
          * for the long poll of the others. */
         {"fetch.wait.max.ms", "100"},
@@ -185,7 +186,9 @@ static bool start_client(struct consumer *c, const struct consumer_settings *set
         {"max.poll.interval.ms", poll_interval},
         /* Eager: cooperative-sticky can loop for ever before librdkafka 2.6.1 (its issue 4800). */
         {"partition.assignment.strategy", "range,roundrobin"},
-        {"queued.max.messages.kbytes", "8192"},
+        /* What waits in Kafka shall not wait in our memory: so much a partition is fetched ahead,
+         * in bites of a quarter. A larger record is fetched all the same. */
+        {"queued.max.messages.kbytes", "512"},
         {"session.timeout.ms", "10000"}, /* after a crash the others go on that much later */
     };
     rd_kafka_conf_t *conf;
@@ -231,8 +234,11 @@ struct consumer *consumer_new(struct loop *loop, const struct consumer_settings 
     c->window = settings->window;
     loop_timer_init(&c->grace_timer, consumer_let_go, c);
     loop_timer_init(&c->store_timer, on_store_timer, c);
-    if (start_client(c, settings, err) && subscribe(c, err))
-        return c;
+    if (start_client(c, settings, err)) {
+        consumer_fetch_init(c);
+        if (subscribe(c, err))
+            return c;
+    }
     consumer_destroy(c);
     return NULL;
 }
@@ -340,6 +346,7 @@ void consumer_destroy(struct consumer *c)
         return;
     loop_timer_stop(c->loop, &c->grace_timer);
     loop_timer_stop(c->loop, &c->store_timer);
+    consumer_fetch_cleanup(c);
     loop_undefer(c->loop, &c->pump_task);
     loop_undefer(c->loop, &c->settle_task);
     loop_undefer(c->loop, &c->closed_task);

@@ -1,5 +1,5 @@
 /* The consumer's parts: consumer.c (the group's client and the public calls), consumer_records.c
- * (handing records over), consumer_rebalance.c (which partitions are ours). Internal to lib/kafka.
+ * (handing records over), consumer_fetch.c (its prefetch), consumer_rebalance.c (which partitions are ours). Internal to lib/kafka.
  */
 #ifndef KAFKA_CONSUMER_INTERNAL_H
 #define KAFKA_CONSUMER_INTERNAL_H
@@ -9,6 +9,7 @@
 #include "kafka/partition.h"
 
 struct rd_kafka_topic_partition_list_s;
+struct rd_kafka_topic_s;
 
 struct consumer {
     struct kafka_client client;
@@ -26,7 +27,8 @@ struct consumer {
 
     struct rd_kafka_topic_partition_list_s
         *leaving; /* a revocation that waits for what is under way */
-    struct loop_timer grace_timer, store_timer;
+    struct loop_timer grace_timer, store_timer, fetch_timer;
+    struct rd_kafka_topic_s *handle; /* consumer_fetch.c; NULL where it has nothing to do */
     struct loop_task pump_task, settle_task, closed_task;
 
     struct record_header *headers; /* of the record being handed over */
@@ -45,6 +47,11 @@ void consumer_trouble(struct consumer *c, const char *text);
 /* consumer_records.c */
 /* Hands over what there is and what there is room for, as far as a tick of the loop allows. */
 void consumer_take(struct consumer *c);
+
+/* consumer_fetch.c */
+void consumer_fetch_init(struct consumer *c);
+void consumer_fetch_soon(struct consumer *c); /* records were taken */
+void consumer_fetch_cleanup(struct consumer *c);
 
 /* consumer_rebalance.c */
 struct partition *consumer_find(const struct consumer *c, int32_t id);

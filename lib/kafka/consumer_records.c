@@ -131,6 +131,8 @@ void consumer_take(struct consumer *c)
         idle = n ? 0 : idle + 1;
         taken += n;
     }
+    if (taken)
+        consumer_fetch_soon(c);
     if (taken >= TICK_RECORDS || bytes >= TICK_BYTES)
         consumer_pump(c);
 }

@@ -110,7 +110,7 @@ static const struct kafka_property common[] = {
 };
 
 /* Of later versions: a full queue is looked at again after that, not after a second. */
-static const struct kafka_property recent = {"fetch.queue.backoff.ms", "100"};
+static const struct kafka_property recent = {"fetch.queue.backoff.ms", "5"};
 
 static bool apply(rd_kafka_conf_t *conf, const struct kafka_settings *settings,
                   const struct kafka_property *ours, size_t ours_len, struct error *err)

@@ -390,6 +390,8 @@ static bool take_flag(struct smtp_settings *s, const char *name, const char *val
         s->idle_timeout_ms = (uint64_t)atol(value);
     else if (strcmp(name, "--messages") == 0)
         s->messages_per_connection = (unsigned)atoi(value);
+    else if (strcmp(name, "--rate") == 0)
+        s->mails_per_second = strtoul(value, NULL, 10);
     else if (strcmp(name, "--failures") == 0)
         s->breaker_failures = (unsigned)atoi(value);
     else if (strcmp(name, "--count") == 0)

@@ -1,0 +1,35 @@
+/* How hard the relay may be worked: how many connections, and how many mails a second. Pure: the
+ * time is a parameter.
+ *
+ * Connections: as many as are allowed, until the relay says that it is too busy (421, or a 4xx to
+ * MAIL, DATA or the final dot; one to RCPT is the mailbox's matter). Then half of those in use are
+ * left, and one more is tried for each second without another such reply. A burst of those replies
+ * counts once.
+ *
+ * Rate: a token bucket that holds a twentieth of a second's mails, at least one. */
+#ifndef EMAIL_PACE_H
+#define EMAIL_PACE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct pace { /* private */
+    unsigned most, limit;
+    uint64_t changed_ms; /* when the limit was last changed */
+    uint64_t rate;       /* a second; 0: no bound */
+    uint64_t tokens;     /* thousandths of a mail */
+    uint64_t filled_ms;  /* when they were last counted */
+};
+
+void pace_init(struct pace *p, unsigned most_connections, uint64_t rate_per_second);
+
+unsigned pace_connections(const struct pace *p);
+/* The relay is too busy, with `used` connections. True where the limit fell. */
+bool pace_busy(struct pace *p, unsigned used, uint64_t now_ms);
+void pace_success(struct pace *p, uint64_t now_ms); /* it took a mail */
+
+/* How long the next mail has to wait; 0: it may go now. */
+uint64_t pace_delay_ms(struct pace *p, uint64_t now_ms);
+void pace_take(struct pace *p); /* it goes */
+
+#endif

@@ -1,0 +1,111 @@
+#include "email/pace.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+static void test_connections(void **state)
+{
+    struct pace p;
+
+    (void)state;
+    pace_init(&p, 20, 0);
+    assert_int_equal(pace_connections(&p), 20);
+    pace_success(&p, 5000);
+    assert_int_equal(pace_connections(&p), 20);
+    assert_true(pace_busy(&p, 12, 6000)); /* half of those in use */
+    assert_int_equal(pace_connections(&p), 6);
+    assert_false(pace_busy(&p, 6, 6999)); /* the same burst */
+    assert_int_equal(pace_connections(&p), 6);
+    pace_success(&p, 6999);
+    assert_int_equal(pace_connections(&p), 6);
+    pace_success(&p, 7000); /* one more each second */
+    pace_success(&p, 7999);
+    assert_int_equal(pace_connections(&p), 7);
+    assert_true(pace_busy(&p, 40, 8000)); /* some still end */
+    assert_int_equal(pace_connections(&p), 3);
+    assert_true(pace_busy(&p, 3, 9000));
+    assert_true(pace_busy(&p, 1, 10000));
+    assert_int_equal(pace_connections(&p), 1); /* never none */
+    for (uint64_t now_ms = 11000; now_ms <= 100000; now_ms += 10)
+        pace_success(&p, now_ms);
+    assert_int_equal(pace_connections(&p), 20);
+    pace_init(&p, 0, 0);
+    assert_int_equal(pace_connections(&p), 1);
+}
+
+/* Mails that go from `from_ms` to before `to_ms`, one after the other as soon as each may. */
+static unsigned run(struct pace *p, uint64_t from_ms, uint64_t to_ms)
+{
+    uint64_t now_ms = from_ms;
+    unsigned mails = 0;
+
+    while (now_ms < to_ms) {
+        const uint64_t delay_ms = pace_delay_ms(p, now_ms);
+        if (!delay_ms) {
+            pace_take(p);
+            mails++;
+        }
+        now_ms += delay_ms;
+    }
+    return mails;
+}
+
+static void test_rate(void **state)
+{
+    static const uint64_t rates[] = {1, 2, 3, 7, 19, 50, 333, 1000, 4096, 1000000};
+    struct pace p;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rates) / sizeof(*rates); i++) {
+        const uint64_t burst = rates[i] / 20 ? rates[i] / 20 : 1;
+        unsigned mails;
+        pace_init(&p, 1, rates[i]);
+        mails = run(&p, 1000, 3000);
+        assert_in_range(mails, rates[i] * 2 - 1, rates[i] * 2 + burst + 1);
+        /* What was not used is not saved up. */
+        mails = run(&p, 100000, 102000);
+        assert_in_range(mails, rates[i] * 2 - 1, rates[i] * 2 + burst + 1);
+    }
+}
+
+static void test_delay_is_exact(void **state)
+{
+    struct pace p;
+
+    (void)state;
+    pace_init(&p, 1, 4);
+    assert_int_equal(pace_delay_ms(&p, 1000), 0);
+    pace_take(&p);
+    assert_int_equal(pace_delay_ms(&p, 1000), 250);
+    assert_int_equal(pace_delay_ms(&p, 1100), 150);
+    assert_int_equal(pace_delay_ms(&p, 1249), 1);
+    assert_int_equal(pace_delay_ms(&p, 1250), 0);
+}
+
+static void test_no_bound(void **state)
+{
+    struct pace p;
+
+    (void)state;
+    pace_init(&p, 1, 0);
+    for (unsigned i = 0; i < 100000; i++) {
+        assert_int_equal(pace_delay_ms(&p, 1), 0);
+        pace_take(&p);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_connections),
+        cmocka_unit_test(test_rate),
+        cmocka_unit_test(test_delay_is_exact),
+        cmocka_unit_test(test_no_bound),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
