@@ -4,36 +4,14 @@
  * limit, and the one that became idle last is used first, so that surplus ones expire. Callbacks to
  * the mail's owner are made from the loop only: what an owner's call decides is put on `returned`
  * and handed over by a task. */
-#include "email/transport.h"
+#include "email/smtp_pool.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/log.h"
-#include "email/breaker.h"
-#include "email/pace.h"
-#include "email/smtp_queue.h"
 
 enum { BACKOFF_MIN_MS = 1000, BACKOFF_MAX_MS = 30000 };
-
-struct smtp_pool {
-    struct transport transport;
-    struct loop *loop;
-    struct smtp_settings settings;
-    char *url;
-    struct smtp_curl *curl;
-    struct delivery_list waiting, busy, returned;
-    struct session_list idle; /* last used first */
-    struct session_list connecting, working, quitting, dead;
-    uint64_t sessions_opened;
-    struct breaker breaker;
-    char error[256];
-    uint64_t backoff_ms, reopen_ms; /* no further session is opened before, while others work */
-    struct pace pace;
-    struct loop_timer reopen_timer, pace_timer;
-    struct loop_task dispatch_task, return_task, changed_task, bury_task;
-    bool shutting_down;
-};
 
 static unsigned live_sessions(const struct smtp_pool *p)
 {
@@ -49,7 +27,7 @@ static unsigned all_sessions(const struct smtp_pool *p)
 
 static void dispatch(void *ctx);
 
-static void dispatch_soon(struct smtp_pool *p)
+void smtp_pool_dispatch_soon(struct smtp_pool *p)
 {
     loop_defer(p->loop, &p->dispatch_task, dispatch, p);
 }
@@ -88,8 +66,8 @@ static void hand_over_returned(void *ctx)
     }
 }
 
-static void give_back(struct smtp_pool *p, struct smtp_delivery *d, enum outcome_class class,
-                      enum outcome_reason reason, enum smtp_stage stage)
+void smtp_pool_give_back(struct smtp_pool *p, struct smtp_delivery *d, enum outcome_class class,
+                         enum outcome_reason reason, enum smtp_stage stage)
 {
     if (d->list)
         delivery_take(d);
@@ -122,7 +100,7 @@ static void bury_soon(struct smtp_pool *p, struct smtp_session *s)
     loop_defer(p->loop, &p->bury_task, bury, p);
 }
 
-static void drop_session(struct smtp_pool *p, struct session_list *list, struct smtp_session *s)
+void smtp_pool_drop_session(struct smtp_pool *p, struct session_list *list, struct smtp_session *s)
 {
     session_take(list, s);
     smtp_session_drop(s);
@@ -157,7 +135,7 @@ static void relay_down(struct smtp_pool *p, const struct outcome *why)
              LOG_STR("stage", outcome_stage_name(why->stage)),
              LOG_STR("reason", outcome_reason_name(why->reason)), LOG_STR("error", why->error));
     while (p->connecting.first)
-        drop_session(p, &p->connecting, p->connecting.first);
+        smtp_pool_drop_session(p, &p->connecting, p->connecting.first);
     up_changed(p);
 }
 
@@ -172,7 +150,7 @@ static void relay_up(struct smtp_pool *p)
 static void hold_back(struct smtp_pool *p)
 {
     while (p->waiting.len > 1)
-        give_back(p, p->waiting.first->next, OUTCOME_RETRY, REASON_OUTAGE, STAGE_QUEUE);
+        smtp_pool_give_back(p, p->waiting.first->next, OUTCOME_RETRY, REASON_OUTAGE, STAGE_QUEUE);
 }
 
 /* ---- opening ---- */
@@ -201,14 +179,14 @@ static void opening_failed(struct smtp_pool *p, const struct outcome *why)
         back_off(p);
         for (d = p->waiting.first; d; d = d->next)
             d->needs_new_session = false; /* there is none to be had now */
-        dispatch_soon(p);
+        smtp_pool_dispatch_soon(p);
         return;
     }
     d = p->waiting.first;
     snprintf(p->error, sizeof(p->error), "%s", why->error);
     if (why->relay_down && breaker_failure(&p->breaker))
         relay_down(p, why);
-    dispatch_soon(p);
+    smtp_pool_dispatch_soon(p);
     if (d)
         finish(d, why);
 }
@@ -235,7 +213,7 @@ static void open_sessions(struct smtp_pool *p)
 {
     /* All that are open are idle and full up the limit, but what waits can't trust them. */
     if (p->waiting.len && p->idle.len && all_sessions(p) == pace_connections(&p->pace))
-        drop_session(p, &p->idle, p->idle.last);
+        smtp_pool_drop_session(p, &p->idle, p->idle.last);
     while (p->connecting.len < p->waiting.len && all_sessions(p) < pace_connections(&p->pace) &&
            breaker_admits(&p->breaker, p->connecting.len) && !backing_off(p))
         if (!open_session(p))
@@ -263,9 +241,7 @@ static void start(struct smtp_pool *p, struct session_list *list, struct smtp_se
     smtp_session_start(s, &d->mail);
 }
 
-/* Back to the head of the queue: nothing of it went beyond the envelope, so trying once more on a
- * new session is safe, and is no failed attempt. */
-static void try_on_new_session(struct smtp_pool *p, struct smtp_delivery *d)
+void smtp_pool_try_on_new_session(struct smtp_pool *p, struct smtp_delivery *d)
 {
     d->session = NULL;
     d->needs_new_session = true;
@@ -310,7 +286,8 @@ static void dispatch(void *ctx)
         start(p, &p->idle, p->idle.first, d);
     if (p->shutting_down && live_sessions(p) + p->connecting.len == 0)
         while (p->waiting.first)
-            give_back(p, p->waiting.first, OUTCOME_CANCELLED, REASON_CANCELLED, STAGE_QUEUE);
+            smtp_pool_give_back(p, p->waiting.first, OUTCOME_CANCELLED, REASON_CANCELLED,
+                                STAGE_QUEUE);
     if (p->shutting_down) {
         if (!p->waiting.len)
             quit_idle(p);
@@ -322,7 +299,7 @@ static void dispatch(void *ctx)
         open_sessions(p);
 }
 
-static void on_reopen_timer(void *ctx)
+void smtp_pool_on_timer(void *ctx)
 {
     dispatch(ctx);
 }
@@ -356,7 +333,7 @@ static void on_opened(void *owner, struct smtp_session *s)
     if (breaker_success(&p->breaker))
         relay_up(p);
     place(p, &p->connecting, s);
-    dispatch_soon(p);
+    smtp_pool_dispatch_soon(p);
 }
 
 static void on_open_failed(void *owner, struct smtp_session *s, const struct outcome *why)
@@ -433,9 +410,9 @@ static void on_finished(void *owner, struct smtp_session *s,
     s->mail_owner = s->state == SESSION_BUSY ? queued : NULL;
     s->queued_owner = NULL;
     if (queued && s->state == SESSION_DEAD)
-        try_on_new_session(p, queued);
+        smtp_pool_try_on_new_session(p, queued);
     if (stale)
-        try_on_new_session(p, d);
+        smtp_pool_try_on_new_session(p, d);
     else
         adapt(p, &finished->outcome);
     d->session = NULL;
@@ -444,7 +421,7 @@ static void on_finished(void *owner, struct smtp_session *s,
         bury_soon(p, s);
     }
     if (p->waiting.len || p->shutting_down)
-        dispatch_soon(p);
+        smtp_pool_dispatch_soon(p);
     /* The outcome lies in the session: it takes its next mail only after this. */
     if (!stale)
         finish(d, &finished->outcome);
@@ -466,7 +443,7 @@ static void on_closed(void *owner, struct smtp_session *s)
     session_take(s->quit_said ? &p->quitting : &p->idle, s);
     bury_soon(p, s);
     if (p->waiting.len)
-        dispatch_soon(p);
+        smtp_pool_dispatch_soon(p);
 }
 
 static const struct smtp_session_events session_events = {
@@ -478,177 +455,3 @@ static const struct smtp_session_events session_events = {
     .expired = on_expired,
     .closed = on_closed,
 };
-
-/* ---- the transport's interface ---- */
-
-static struct delivery *pool_send(struct transport *t, const struct mail *mail,
-                                  const struct delivery_callbacks *callbacks, void *ctx)
-{
-    struct smtp_pool *p = (struct smtp_pool *)t;
-    struct smtp_delivery *d = calloc(1, sizeof(*d));
-
-    if (!d)
-        return NULL;
-    d->base.transport = t;
-    d->mail = *mail;
-    d->callbacks = *callbacks;
-    d->ctx = ctx;
-    delivery_put(&p->waiting, d);
-    dispatch_soon(p);
-    return &d->base;
-}
-
-/* Ends the session under a mail that it carries: unless the mail is only queued behind another
- * one's dot, whose outcome is then waited for. */
-static void take_from_session(struct smtp_pool *p, struct smtp_delivery *d)
-{
-    struct smtp_session *s = d->session;
-
-    if (d == s->queued_owner) {
-        s->queued_owner = NULL;
-        smtp_session_drop_queued(s);
-        return;
-    }
-    if (s->queued_owner) /* the dot is permitted, but nothing of it has left */
-        try_on_new_session(p, s->queued_owner);
-    s->queued_owner = NULL;
-    drop_session(p, &p->working, s);
-}
-
-static bool past_dot(const struct smtp_delivery *d)
-{
-    return d == d->session->mail_owner && smtp_session_past_dot(d->session);
-}
-
-static enum smtp_stage stage_of(const struct smtp_delivery *d)
-{
-    if (!d->session)
-        return STAGE_QUEUE;
-    return d == d->session->mail_owner
-               ? smtp_transaction_stage(smtp_session_transaction(d->session))
-               : STAGE_MAIL;
-}
-
-static void pool_dot(struct delivery *base, bool go)
-{
-    struct smtp_delivery *d = (struct smtp_delivery *)base;
-    struct smtp_pool *p = (struct smtp_pool *)base->transport;
-
-    if (!d->session || d != d->session->mail_owner || (!go && past_dot(d)))
-        return;
-    if (go) {
-        smtp_session_allow(d->session, true);
-        return;
-    }
-    take_from_session(p, d);
-    give_back(p, d, OUTCOME_CANCELLED, REASON_FENCE, STAGE_FENCE);
-    dispatch_soon(p);
-}
-
-static bool pool_cancel(struct delivery *base)
-{
-    struct smtp_delivery *d = (struct smtp_delivery *)base;
-    struct smtp_pool *p = (struct smtp_pool *)base->transport;
-    const enum smtp_stage stage = stage_of(d);
-
-    if (d->session && past_dot(d))
-        return false;
-    if (d->session)
-        take_from_session(p, d);
-    give_back(p, d, OUTCOME_CANCELLED, REASON_CANCELLED, stage);
-    dispatch_soon(p);
-    return true;
-}
-
-static void pool_state(const struct transport *t, struct transport_state *out)
-{
-    const struct smtp_pool *p = (const struct smtp_pool *)t;
-
-    *out = (struct transport_state){
-        .up = !p->breaker.open,
-        .idle = p->idle.len,
-        .busy = p->working.len,
-        .connecting = p->connecting.len,
-        .sessions_opened = p->sessions_opened,
-        .waiting = p->waiting.len,
-    };
-    if (!out->up)
-        snprintf(out->error, sizeof(out->error), "%s", p->error);
-}
-
-static void pool_shutdown(struct transport *t)
-{
-    struct smtp_pool *p = (struct smtp_pool *)t;
-
-    p->shutting_down = true;
-    while (!p->waiting.len && p->connecting.first)
-        drop_session(p, &p->connecting, p->connecting.first);
-    dispatch_soon(p);
-}
-
-static void free_sessions(struct session_list *list)
-{
-    while (list->first) {
-        struct smtp_session *s = list->first;
-        session_take(list, s);
-        smtp_session_free(s);
-    }
-}
-
-static void free_deliveries(struct delivery_list *list)
-{
-    while (list->first) {
-        struct smtp_delivery *d = list->first;
-        delivery_take(d);
-        free(d);
-    }
-}
-
-static void pool_destroy(struct transport *t)
-{
-    struct smtp_pool *p = (struct smtp_pool *)t;
-
-    free_sessions(&p->idle);
-    free_sessions(&p->connecting);
-    free_sessions(&p->working);
-    free_sessions(&p->quitting);
-    free_sessions(&p->dead);
-    free_deliveries(&p->waiting);
-    free_deliveries(&p->busy);
-    free_deliveries(&p->returned);
-    loop_timer_stop(p->loop, &p->reopen_timer);
-    loop_timer_stop(p->loop, &p->pace_timer);
-    loop_undefer(p->loop, &p->dispatch_task);
-    loop_undefer(p->loop, &p->return_task);
-    loop_undefer(p->loop, &p->changed_task);
-    loop_undefer(p->loop, &p->bury_task);
-    smtp_curl_destroy(p->curl);
-    free(p->url);
-    free(p);
-}
-
-struct transport *smtp_transport_new(struct loop *loop, const struct smtp_settings *settings,
-                                     struct error *err)
-{
-    static const struct transport_ops ops = {pool_send,  pool_dot,      pool_cancel,
-                                             pool_state, pool_shutdown, pool_destroy};
-    struct smtp_pool *p = calloc(1, sizeof(*p));
-
-    if (!p) {
-        error_set(err, "out of memory");
-        return NULL;
-    }
-    p->transport.ops = &ops;
-    p->loop = loop;
-    p->settings = *settings;
-    pace_init(&p->pace, settings->max_connections, settings->mails_per_second);
-    breaker_init(&p->breaker, settings->breaker_failures);
-    loop_timer_init(&p->reopen_timer, on_reopen_timer, p);
-    loop_timer_init(&p->pace_timer, on_reopen_timer, p);
-    p->url = smtp_link_url(&p->settings, err);
-    p->curl = p->url ? smtp_curl_new(loop, err) : NULL;
-    if (p->curl)
-        return &p->transport;
-    pool_destroy(&p->transport);
-    return NULL;
-}

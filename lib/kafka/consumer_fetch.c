@@ -1,7 +1,7 @@
-/* Keeps a small prefetch from costing rate, with librdkafka before 2.2: there a broker's thread that
- * found all queues full looks again only after a second, unless something else comes up. A request
- * of any kind wakes it, so a look at the topic's metadata is asked for (and its answer not waited
- * for) when a queue runs dry although the partition has more. Later versions look again by
+/* Keeps a small prefetch from costing rate, with librdkafka before 2.2: there a broker's thread
+ * that found all queues full looks again only after a second, unless something else comes up. A
+ * request of any kind wakes it, so a look at the topic's metadata is asked for (and its answer not
+ * waited for) when a queue runs dry although the partition has more. Later versions look again by
  * themselves (fetch.queue.backoff.ms). */
 #include "kafka/consumer_internal.h"
 
@@ -11,8 +11,7 @@ enum { LOOK_MS = 20, ALMOST_EMPTY = 200 /* records */ };
 
 static bool runs_dry(const struct consumer *c, const struct partition *p)
 {
-    const int64_t queued =
-        (int64_t)(rd_kafka_queue_length(p->queue) + p->batch_len - p->batch_pos);
+    const int64_t queued = (int64_t)(rd_kafka_queue_length(p->queue) + p->batch_len - p->batch_pos);
     int64_t low, high;
 
     return queued < ALMOST_EMPTY && p->last_offset >= 0 &&
