@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Measures email-service against Postfix's smtp-source, the rate of SMTP alone. Starts Kafka, Redis and smtp-sink of
+# its own on free loopback ports, and stops them again.
+#
+#   bench/run.sh                      20000 events, 64 connections, 3 interleaved rounds
+#   bench/run.sh -n 5000 --rounds 1 --connections 128 --partitions 12
+#   bench/run.sh --micro              the pure parts alone
+#   bench/run.sh --check              300 events, correctness only: nothing here depends on time
+#
+# EMAIL_BUILD_DIR: a build with the programs under test (default: build/release, which is then built). Figures count
+# as ratios within one run on a quiet machine only.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if [ -z "${EMAIL_BUILD_DIR:-}" ]; then
+    EMAIL_BUILD_DIR=$PWD/build/release
+    cmake -S . -B "$EMAIL_BUILD_DIR" -G Ninja -DCMAKE_BUILD_TYPE=Release >/dev/null
+    ninja -C "$EMAIL_BUILD_DIR" email-service bench_publish bench_micro >/dev/null
+fi
+export EMAIL_BUILD_DIR
+exec /usr/bin/python3 bench/harness.py "$@"
