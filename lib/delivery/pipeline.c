@@ -147,6 +147,12 @@ static bool store_usable(const struct pipeline *p)
     return p->store_up || p->settings.policy.fail_open;
 }
 
+/* So many at the gate keep it busy: the rest waits in Kafka, which has the memory. */
+static size_t enough_ready(const struct pipeline *p)
+{
+    return p->settings.max_active / 4 + 16;
+}
+
 size_t pipeline_room(const struct pipeline *p)
 {
     const struct pipeline_settings *s = &p->settings;
@@ -154,8 +160,7 @@ size_t pipeline_room(const struct pipeline *p)
     if (p->draining || p->counts.in_flight >= s->max_in_flight ||
         p->counts.in_flight_bytes >= s->max_in_flight_bytes)
         return 0;
-    /* Enough wait at the gate to keep it busy: the rest waits in Kafka, which has the memory. */
-    if (p->ready_len >= p->settings.max_active)
+    if (p->ready_len >= enough_ready(p))
         return 0;
     if (!store_usable(p))
         return 0;
@@ -251,7 +256,7 @@ void pipeline_leave_gate(struct job *job)
     if (!job->is_ready)
         return;
     job->is_ready = false;
-    if (p->ready_len-- == p->settings.max_active)
+    if (p->ready_len-- == enough_ready(p))
         loop_defer(p->parts.loop, &p->room_task, tell_room, p);
     if (job->ready_before)
         job->ready_before->ready_after = job->ready_after;

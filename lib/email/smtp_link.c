@@ -254,6 +254,7 @@ static void set_options(struct smtp_link *link, const char *url)
     curl_easy_setopt(easy, CURLOPT_URL, url);
     curl_easy_setopt(easy, CURLOPT_CONNECT_ONLY, 1L);
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 4096L); /* kept for as long as the connection */
     curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "smtp,smtps");
     curl_easy_setopt(easy, CURLOPT_PROXY, ""); /* not even from the environment */
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, wait_s);

@@ -7,15 +7,25 @@
 
 #include <librdkafka/rdkafka.h>
 
-enum { LOOK_MS = 20, ALMOST_EMPTY = 200 /* records */ };
+enum { LOOK_MS = 5 };
 
-static bool runs_dry(const struct consumer *c, const struct partition *p)
+/* A quarter is left of what the queue has held lately. */
+static bool is_low(struct partition *p, int64_t queued)
+{
+    if (queued > p->queue_peak)
+        p->queue_peak = queued;
+    return queued * 4 <= p->queue_peak;
+}
+
+static bool runs_dry(const struct consumer *c, struct partition *p)
 {
     const int64_t queued = (int64_t)(rd_kafka_queue_length(p->queue) + p->batch_len - p->batch_pos);
     int64_t low, high;
 
-    return queued < ALMOST_EMPTY && p->last_offset >= 0 &&
-           rd_kafka_get_watermark_offsets(c->client.rk, c->topic, p->id, &low, &high) ==
+    if (!is_low(p, queued) || p->last_offset < 0)
+        return false;
+    p->queue_peak -= p->queue_peak / 8; /* records may be larger now, and fewer */
+    return rd_kafka_get_watermark_offsets(c->client.rk, c->topic, p->id, &low, &high) ==
                RD_KAFKA_RESP_ERR_NO_ERROR &&
            high > p->last_offset + 1 + queued;
 }

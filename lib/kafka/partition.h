@@ -22,6 +22,7 @@ struct partition {
     bool leaving;        /* a revocation waits for what is under way */
     int64_t last_offset; /* the last one handed over; -1 before that */
     int64_t stored;      /* the watermark that librdkafka knows; -1 none */
+    int64_t queue_peak;  /* consumer_fetch.c: records that the queue has held lately */
     int64_t committed;   /* by the group, as of the last statistics; -1 unknown */
 };
 
