@@ -26,7 +26,7 @@ struct signal_hook {
 
 struct loop {
     int epoll_fd;
-    uint64_t now_ms, turn;
+    uint64_t now_ms;
     bool stopping;
 
     struct epoll_event batch[BATCH]; /* of the running tick; removed watchers are blanked in it */
@@ -112,11 +112,6 @@ void loop_destroy(struct loop *loop)
 uint64_t loop_now_ms(const struct loop *loop)
 {
     return loop->now_ms;
-}
-
-uint64_t loop_turn(const struct loop *loop)
-{
-    return loop->turn;
 }
 
 void loop_stop(struct loop *loop)
@@ -392,7 +387,6 @@ bool loop_tick(struct loop *loop, int max_wait_ms, struct error *err)
     if (n < 0 && errno != EINTR)
         return error_set(err, "epoll_wait: %s", strerror(errno));
     loop->now_ms = clock_monotonic_ms();
-    loop->turn++;
     loop->batch_len = n > 0 ? n : 0;
     for (int i = 0; i < loop->batch_len; i++) {
         struct loop_fd *w = loop->batch[i].data.ptr;

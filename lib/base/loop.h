@@ -56,10 +56,6 @@ void loop_on_wake(struct loop *loop, void (*fn)(void *ctx), void *ctx);
 /* Monotonic milliseconds, read once a tick. */
 uint64_t loop_now_ms(const struct loop *loop);
 
-/* How often it has looked at its fds: what was readable before the call of one turn is seen by the
- * end of the next. */
-uint64_t loop_turn(const struct loop *loop);
-
 /* Watches fd for EPOLLIN, EPOLLOUT, … (level-triggered; EPOLLERR and EPOLLHUP always). The fd stays
  * the caller's: remove the watcher before closing it. */
 BASE_CHECK bool loop_fd_add(struct loop *loop, struct loop_fd *w, int fd, uint32_t events,

@@ -232,7 +232,7 @@ static void finish_mail(struct smtp_session *s)
     const bool goes_on = queued_is_next(s);
 
     s->mails++;
-    s->asked = s->permitted = false;
+    s->asked = false;
     if (goes_on) {
         s->queued = false;
         s->present = !s->present;
@@ -288,33 +288,9 @@ static void on_fd(void *ctx, uint32_t events)
     settle(s);
 }
 
-static void settle_soon(struct smtp_session *s);
-
-static void send_dot(struct smtp_session *s)
-{
-    s->permitted = false;
-    if (smtp_link_capabilities(s->link)->pipelining && !s->queued)
-        s->events->may_queue(s->owner, s);
-    smtp_transaction_allow(present(s), true);
-    write_transactions(s);
-}
-
 static void on_settle_task(void *ctx)
 {
-    struct smtp_session *s = ctx;
-
-    if (s->state == SESSION_BUSY && s->permitted && present(s)->phase == SMTP_PHASE_FENCE) {
-        if (s->permitted_turn == loop_turn(s->loop))
-            settle_soon(s);
-        else
-            send_dot(s);
-    }
-    settle(s);
-}
-
-static void settle_soon(struct smtp_session *s)
-{
-    loop_defer(s->loop, &s->settle_task, on_settle_task, s);
+    settle(ctx);
 }
 
 /* From the owner's calls: writes at once, but tells nothing before the call has returned. */
@@ -323,7 +299,7 @@ static void write_now(struct smtp_session *s)
     write_transactions(s);
     follow_progress(s);
     if (present(s)->phase == SMTP_PHASE_OVER || present(s)->phase == SMTP_PHASE_FENCE)
-        settle_soon(s);
+        loop_defer(s->loop, &s->settle_task, on_settle_task, s);
 }
 
 static void on_timer(void *ctx)
@@ -412,16 +388,14 @@ void smtp_session_start(struct smtp_session *s, const struct mail *mail)
 
 void smtp_session_allow(struct smtp_session *s, bool go)
 {
-    if (s->state != SESSION_BUSY || !s->asked || s->permitted)
+    if (s->state != SESSION_BUSY || !s->asked)
         return;
-    /* The dot waits for the next turn of the loop: what came while we waited for the permission is
-     * read by then, and is no answer to it. */
-    s->permitted_turn = loop_turn(s->loop);
-    if (go)
-        s->permitted = true;
-    else
-        smtp_transaction_allow(present(s), false);
-    settle_soon(s);
+    /* What came while we waited for the permission is no answer to the dot. */
+    receive(s);
+    if (go && present(s)->phase == SMTP_PHASE_FENCE && smtp_link_capabilities(s->link)->pipelining)
+        s->events->may_queue(s->owner, s);
+    smtp_transaction_allow(present(s), go);
+    write_now(s);
 }
 
 void smtp_session_queue(struct smtp_session *s, const struct mail *mail)

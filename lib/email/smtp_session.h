@@ -27,7 +27,8 @@ struct smtp_session_events {
     void (*opened)(void *owner, struct smtp_session *s);
     void (*open_failed)(void *owner, struct smtp_session *s, const struct outcome *why); /* dead */
     void (*before_dot)(void *owner, struct smtp_session *s); /* answer: smtp_session_allow */
-    /* The dot goes out now: the owner may call smtp_session_queue from inside this event. */
+    /* The dot goes out now: the owner may call smtp_session_queue from inside this event, the one
+     * that comes from inside a call, smtp_session_allow. */
     void (*may_queue)(void *owner, struct smtp_session *s);
     /* The mail's outcome (finished->outcome). The session is idle, busy with the mail that was
      * queued, or dead; then that one was not tried. */
@@ -60,8 +61,6 @@ struct smtp_session {
     bool queued;         /* behind the present one's dot */
     bool queued_dropped; /* its owner gave it up: the session ends after the present one */
     bool asked;          /* before_dot was called */
-    bool permitted;      /* … and answered: the dot goes out in a later turn of the loop … */
-    uint64_t permitted_turn; /* … than this one */
     size_t quit_sent;
 };
 
@@ -75,7 +74,6 @@ BASE_CHECK struct smtp_session *smtp_session_open(struct loop *loop, struct smtp
 /* On an idle session. `mail` must live until `finished`. */
 void smtp_session_start(struct smtp_session *s, const struct mail *mail);
 
-/* The dot goes out soon, after what the relay has said so far was read; or never. */
 void smtp_session_allow(struct smtp_session *s, bool go);
 
 /* From inside may_queue. `mail` must live until it is finished, dropped, or the session dead. */
