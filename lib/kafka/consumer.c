@@ -177,7 +177,7 @@ static bool start_client(struct consumer *c, const struct consumer_settings *set
         {"enable.auto.offset.store", "false"},
         {"enable.partition.eof", "false"},
         {"fetch.error.backoff.ms", "100"},
-        {"fetch.message.max.bytes", "65536"},
+        {"fetch.message.max.bytes", "131072"},
         /* One fetch at a time is under way with a broker: a partition that was just assigned waits
          * for the long poll of the others. */
         {"fetch.wait.max.ms", "100"},
@@ -188,7 +188,7 @@ static bool start_client(struct consumer *c, const struct consumer_settings *set
         {"partition.assignment.strategy", "range,roundrobin"},
         /* What waits in Kafka shall not wait in our memory: so much a partition is fetched ahead,
          * in bites of a quarter. A larger record is fetched all the same. */
-        {"queued.max.messages.kbytes", "256"},
+        {"queued.max.messages.kbytes", "512"},
         {"session.timeout.ms", "10000"}, /* after a crash the others go on that much later */
     };
     rd_kafka_conf_t *conf;
