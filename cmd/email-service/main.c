@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/config.h"
+#include "base/process_guard.h"
 #include "health_check.h"
 #include "idempotency/store.h"
 #include "kafka/kafka_settings.h"
@@ -56,6 +57,27 @@ static int say_mistakes(const struct buf *mistakes)
     return 2;
 }
 
+/* Before anything is read that is worth hiding. */
+static bool guard(void)
+{
+    struct error err = {0};
+
+    if (process_guard(&err))
+        return true;
+    fprintf(stderr, "email-service: %s\n", err.text);
+    return false;
+}
+
+static int run_service(const struct service_options *options)
+{
+    struct error err = {0};
+
+    log_set_level(options->config->log_level);
+    if (options->config->core_dumps && !process_unguard(&err))
+        log_warn("Core dumps stay off", LOG_STR("error", err.text));
+    return service_run(options);
+}
+
 int main(int argc, char **argv)
 {
     const bool asks_health = argc > 1 && strcmp(argv[1], "--health-check") == 0;
@@ -67,9 +89,13 @@ int main(int argc, char **argv)
     struct buf text = {0};
     struct arena arena;
     struct service_options options = {.config = &config};
-    enum config_result result = config_load(&config, &sources, &text);
+    enum config_result result;
     int code = 0;
 
+    if (!guard())
+        return 1;
+    result = config_load(&config, &sources, &text);
+    config_hide_secrets(&sources);
     arena_init(&arena);
     if (result == CONFIG_HELP) {
         config_help(&text, CONFIG_SERVICE, usage);
@@ -86,8 +112,7 @@ int main(int argc, char **argv)
     if (result == CONFIG_OK && code == 0 && asks_health) {
         code = health_check(&config) ? 0 : 1;
     } else if (result == CONFIG_OK && code == 0) {
-        log_set_level(config.log_level);
-        code = service_run(&options);
+        code = run_service(&options);
     }
     buf_cleanup(&text);
     arena_cleanup(&arena);

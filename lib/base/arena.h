@@ -10,6 +10,7 @@ struct arena_block;
 struct arena {
     struct arena_block *blocks;
     size_t used; /* bytes handed out, for accounting */
+    bool failed; /* memory was out at least once */
 };
 
 void arena_init(struct arena *a);

@@ -1,11 +1,10 @@
 #include "email/event.h"
 
-#include <errno.h>
-
 #include <jansson.h>
 
 #include "email/event_fields.h"
 #include "email/fingerprint.h"
+#include "email/json_read.h"
 
 static bool refuse(struct event_decoder *d, enum event_status status, const char *why)
 {
@@ -14,26 +13,6 @@ static bool refuse(struct event_decoder *d, enum event_status status, const char
 }
 
 /* ---- JSON ---- */
-
-/* Index behind the string whose content begins at `start`: behind the first quotation mark that an
- * even number of backslashes precedes. Bodies make up most of an event, and memchr takes them in
- * great strides. */
-static size_t string_end(struct slice json, size_t start)
-{
-    const char *quote;
-    size_t at = start, backslashes;
-
-    while ((quote = memchr(json.ptr + at, '"', json.len - at))) {
-        at = (size_t)(quote - json.ptr);
-        for (backslashes = 0; at - backslashes > start; backslashes++)
-            if (json.ptr[at - backslashes - 1] != '\\')
-                break;
-        at++;
-        if (backslashes % 2 == 0)
-            return at;
-    }
-    return json.len;
-}
 
 /* Counts brackets before jansson, which recurses, sees them. Ill-formed text is left for it to
  * refuse. */
@@ -44,7 +23,7 @@ static bool nests_too_deep(struct slice json)
     while (at < json.len) {
         char c = json.ptr[at++];
         if (c == '"')
-            at = string_end(json, at);
+            at = json_string_end(json, at);
         else if (c == '{' || c == '[')
             depth++;
         else if ((c == '}' || c == ']') && depth > 0)
@@ -72,32 +51,23 @@ static const char *json_fault(enum json_error_code code)
 
 static json_t *load(struct event_decoder *d, struct slice value)
 {
-    json_error_t fault = {0};
-    enum json_error_code code;
-    json_t *root;
+    json_error_t fault;
+    bool out_of_memory;
+    json_t *root = json_read(value, JSON_REJECT_DUPLICATES, &fault, &out_of_memory);
 
-    errno = 0;
-    root = json_loadb(value.ptr, value.len, JSON_REJECT_DUPLICATES, &fault);
-    code = json_error_code(&fault);
-    if (!root && code == json_error_numeric_overflow) {
+    if (!root && !out_of_memory && json_error_code(&fault) == json_error_numeric_overflow)
         /* An integer beyond 64 bits, in what we only carry along. */
-        root = json_loadb(value.ptr, value.len, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL,
-                          &fault);
-        code = json_error_code(&fault);
-    }
-    /* Out of memory, jansson 2.14 may call a string a syntax error, or drop a byte of it and go on
-     * (lex_save): malloc's errno is the one trace that it leaves. */
-    if (errno == ENOMEM ||
-        (!root && (code == json_error_out_of_memory || code == json_error_unknown))) {
-        json_decref(root);
+        root = json_read(value, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &fault,
+                         &out_of_memory);
+    if (out_of_memory) {
         refuse(d, EVENT_NO_MEMORY, "out of memory");
         return NULL;
     }
     if (root)
         return root;
     d->status = EVENT_INVALID;
-    error_set(d->err, "not a JSON object: %s at line %d, column %d", json_fault(code), fault.line,
-              fault.column);
+    error_set(d->err, "not a JSON object: %s at line %d, column %d",
+              json_fault(json_error_code(&fault)), fault.line, fault.column);
     return NULL;
 }
 

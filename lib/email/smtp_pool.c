@@ -187,8 +187,7 @@ static void back_off(struct smtp_pool *p)
     if (p->backoff_ms > BACKOFF_MAX_MS)
         p->backoff_ms = BACKOFF_MAX_MS;
     p->reopen_ms = loop_now_ms(p->loop) + p->backoff_ms;
-    /* Without the timer (memory is out) the next mail or the next closed session tries again. */
-    (void)loop_timer_start(p->loop, &p->reopen_timer, p->backoff_ms);
+    loop_timer_start(p->loop, &p->reopen_timer, p->backoff_ms);
 }
 
 static void opening_failed(struct smtp_pool *p, const struct outcome *why)
