@@ -26,3 +26,11 @@ elseif(NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
   # _FORTIFY_SOURCE needs optimisation and gets in the way of the sanitizers' own checks.
   add_compile_options(-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 endif()
+
+# The library's code tells libFuzzer where it has been; only the targets have its main function.
+if(EMAIL_BUILD_FUZZERS)
+  if(NOT CMAKE_C_COMPILER_ID MATCHES "Clang")
+    message(FATAL_ERROR "EMAIL_BUILD_FUZZERS needs clang: cmake --preset fuzz")
+  endif()
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()

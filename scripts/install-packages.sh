@@ -11,13 +11,24 @@ set -euo pipefail
 build=(ca-certificates gcc libc6-dev cmake ninja-build pkg-config librdkafka-dev libhiredis-dev
     libcurl4-openssl-dev libjansson-dev libmicrohttpd-dev libidn2-dev libxxhash-dev)
 quickstart=(kcat curl)
-test=(libcmocka-dev g++ clang clang-format redis-server postfix maven default-jre-headless kcat curl
+test=(libcmocka-dev g++ clang clang-format redis-server postfix maven default-jdk-headless kcat curl
     python3 python3-pytest python3-pytest-xdist python3-pytest-timeout python3-jsonschema python3-redis
-    python3-confluent-kafka python3-cryptography python3-yaml)
+    python3-confluent-kafka python3-cryptography python3-yaml spin strace)
 servers=(ca-certificates redis-server maven default-jre-headless)
 container=("${servers[@]}" debootstrap docker.io python3 python3-redis python3-confluent-kafka)
-# From Debian 13 on the client is a package of its own.
-[ "$(sed -n 's/^VERSION_ID="\([0-9]*\)"/\1/p' /etc/os-release)" = 12 ] || container+=(docker-cli)
+# From Debian 13 on Docker's client is a package of its own; clang's run-time libraries carry clang's version.
+case "$(sed -n 's/^VERSION_ID="\([0-9]*\)"/\1/p' /etc/os-release)" in
+12) test+=(libclang-rt-14-dev) ;;
+*)
+    test+=(libclang-rt-19-dev)
+    container+=(docker-cli)
+    ;;
+esac
+# Tools that a machine often has from elsewhere, where Debian's package would not go beside them.
+command -v node >/dev/null || test+=(nodejs)
+command -v npm >/dev/null || test+=(npm)
+command -v go >/dev/null || test+=(golang-go)
+command -v systemd-analyze >/dev/null || test+=(systemd)
 
 case "${1:-build}" in
 build) wanted=("${build[@]}") ;;

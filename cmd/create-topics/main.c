@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "base/config.h"
+#include "base/process_guard.h"
 #include "kafka/topics.h"
 
 /* A broker that is down is given up on within ten seconds. */
@@ -108,9 +109,16 @@ int main(int argc, char **argv)
         .program = CONFIG_TOPICS, .argc = argc, .argv = argv, .environ = environ};
     struct config config;
     struct buf text = {0};
-    const enum config_result result = config_load(&config, &sources, &text);
+    struct error err = {0};
+    enum config_result result;
     int code;
 
+    if (!process_guard(&err)) {
+        fprintf(stderr, "create-topics: %s\n", err.text);
+        return 1;
+    }
+    result = config_load(&config, &sources, &text);
+    config_hide_secrets(&sources);
     switch (result) {
     case CONFIG_HELP:
         config_help(&text, CONFIG_TOPICS, usage);

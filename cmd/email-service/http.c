@@ -1,5 +1,6 @@
 #include "http.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "http_listen.h"
 
@@ -16,7 +17,12 @@ enum {
     MAX_CONNECTIONS = 256,
     REQUEST_TIMEOUT_MS = 5000,
     IDLE_TIMEOUT_MS = 10000,
-    ACCEPTS_A_TICK = 32,       /* so that a flood of connections leaves the loop to the mails */
+    ACCEPTS_A_TICK = 32,
+    /* However many connections and requests come, the loop belongs to the mails: beyond so much
+     * work HTTP rests, twice as long as it has worked. */
+    WORK_US = 5000,
+    REST_SHARE = 2,
+    MAX_REST_MS = 50,
     ACCEPT_PAUSE_MS = 100,     /* while file descriptors or memory are out */
     CONNECTION_MEMORY = 16384, /* of libmicrohttpd, request line and headers included */
     MAX_DISCARDED_BODY = 65536
@@ -49,7 +55,9 @@ struct http {
     int listen_fd;
     unsigned port;
     struct loop_fd listen_watch, daemon_watch;
-    struct loop_timer run_timer, deadline_timer, accept_timer;
+    struct loop_timer run_timer, deadline_timer, accept_timer, rest_timer;
+    bool resting;
+    uint64_t work_us, work_noted_us; /* work that is not rested from yet, as of then */
     struct client_list asking, idle; /* a request is awaited or under way; between two requests */
     unsigned connections;            /* in both lists */
 };
@@ -102,24 +110,62 @@ static void arm_deadline(struct http *h)
 
     if (!c)
         loop_timer_stop(h->loop, &h->deadline_timer);
-    else if (!loop_timer_start(h->loop, &h->deadline_timer,
-                               c->deadline_ms > now_ms ? c->deadline_ms - now_ms : 0))
-        log_error("No memory for the HTTP deadlines");
+    else
+        loop_timer_start(h->loop, &h->deadline_timer,
+                         c->deadline_ms > now_ms ? c->deadline_ms - now_ms : 0);
+}
+
+/* ---- rest ---- */
+
+static void watch(struct http *h, struct loop_fd *w, bool on)
+{
+    if (!loop_fd_change(h->loop, w, on ? EPOLLIN : 0))
+        log_error("epoll failed for the HTTP port", LOG_STR("error", strerror(errno)));
+}
+
+static void note_work(struct http *h, uint64_t begin_us)
+{
+    const uint64_t most_us = (uint64_t)MAX_REST_MS * 1000 / REST_SHARE;
+    const uint64_t now_us = clock_monotonic_us();
+    const uint64_t rested_us = (begin_us - h->work_noted_us) / REST_SHARE;
+
+    h->work_us = (h->work_us > rested_us ? h->work_us - rested_us : 0) + (now_us - begin_us);
+    h->work_us = h->work_us < most_us ? h->work_us : most_us;
+    h->work_noted_us = now_us;
+    if (h->resting || h->work_us < WORK_US)
+        return;
+    h->resting = true;
+    watch(h, &h->listen_watch, false);
+    watch(h, &h->daemon_watch, false);
+    loop_timer_stop(h->loop, &h->run_timer);
+    loop_timer_start(h->loop, &h->rest_timer, h->work_us * REST_SHARE / 1000);
 }
 
 /* ---- driving libmicrohttpd ---- */
 
 static void run(struct http *h)
 {
+    const uint64_t begin_us = clock_monotonic_us();
     MHD_UNSIGNED_LONG_LONG timeout_ms;
 
     if (MHD_run(h->daemon) != MHD_YES)
         log_error("libmicrohttpd failed to run");
-    if (MHD_get_timeout(h->daemon, &timeout_ms) != MHD_YES)
+    if (MHD_get_timeout(h->daemon, &timeout_ms) != MHD_YES || h->resting)
         loop_timer_stop(h->loop, &h->run_timer);
-    else if (!loop_timer_start(h->loop, &h->run_timer, timeout_ms))
-        log_error("No memory for the HTTP timer");
+    else
+        loop_timer_start(h->loop, &h->run_timer, timeout_ms);
     arm_deadline(h);
+    note_work(h, begin_us);
+}
+
+static void on_rest_timer(void *ctx)
+{
+    struct http *h = ctx;
+
+    h->resting = false;
+    watch(h, &h->daemon_watch, true);
+    watch(h, &h->listen_watch, !loop_timer_running(&h->accept_timer));
+    run(h);
 }
 
 static void on_daemon(void *ctx, uint32_t events)
@@ -156,8 +202,7 @@ static void on_accept_timer(void *ctx)
 {
     struct http *h = ctx;
 
-    if (!loop_fd_change(h->loop, &h->listen_watch, EPOLLIN))
-        (void)loop_timer_start(h->loop, &h->accept_timer, ACCEPT_PAUSE_MS);
+    watch(h, &h->listen_watch, !h->resting);
 }
 
 /* The listening socket stays readable while nothing can be accepted, so looking away saves a busy
@@ -168,9 +213,8 @@ static void pause_accepting(struct http *h, int reason)
              LOG_STR("error", strerror(reason)));
     if (h->connections)
         make_room(h);
-    if (loop_timer_start(h->loop, &h->accept_timer, ACCEPT_PAUSE_MS) &&
-        !loop_fd_change(h->loop, &h->listen_watch, 0))
-        log_error("epoll failed for the HTTP port", LOG_STR("error", strerror(errno)));
+    loop_timer_start(h->loop, &h->accept_timer, ACCEPT_PAUSE_MS);
+    watch(h, &h->listen_watch, false);
 }
 
 static bool accept_one(struct http *h)
@@ -196,10 +240,12 @@ static bool accept_one(struct http *h)
 static void on_listen(void *ctx, uint32_t events)
 {
     struct http *h = ctx;
+    const uint64_t begin_us = clock_monotonic_us();
 
     (void)events;
     for (unsigned i = 0; i < ACCEPTS_A_TICK && accept_one(h); i++)
         ;
+    note_work(h, begin_us);
     run(h);
 }
 
@@ -403,6 +449,7 @@ struct http *http_new(struct loop *loop, const char *listen, unsigned port,
     loop_timer_init(&h->run_timer, on_run_timer, h);
     loop_timer_init(&h->deadline_timer, on_deadline, h);
     loop_timer_init(&h->accept_timer, on_accept_timer, h);
+    loop_timer_init(&h->rest_timer, on_rest_timer, h);
     h->listen_fd = http_listen(listen, port, &h->port, err);
     if (h->listen_fd >= 0 && start_daemon(h, err) &&
         loop_fd_add(loop, &h->listen_watch, h->listen_fd, EPOLLIN, on_listen, h, err))
@@ -423,6 +470,7 @@ void http_destroy(struct http *h)
     loop_timer_stop(h->loop, &h->run_timer);
     loop_timer_stop(h->loop, &h->deadline_timer);
     loop_timer_stop(h->loop, &h->accept_timer);
+    loop_timer_stop(h->loop, &h->rest_timer);
     loop_fd_remove(h->loop, &h->listen_watch);
     loop_fd_remove(h->loop, &h->daemon_watch);
     if (h->listen_fd >= 0)

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/config.h"
+#include "base/process_guard.h"
 #include "health_check.h"
 #include "idempotency/store.h"
 #include "kafka/kafka_settings.h"
@@ -65,6 +66,27 @@ static void keep_memory_small(void)
     (void)mallopt(M_ARENA_MAX, 1);
 }
 
+/* Before anything is read that is worth hiding. */
+static bool guard(void)
+{
+    struct error err = {0};
+
+    if (process_guard(&err))
+        return true;
+    fprintf(stderr, "email-service: %s\n", err.text);
+    return false;
+}
+
+static int run_service(const struct service_options *options)
+{
+    struct error err = {0};
+
+    log_set_level(options->config->log_level);
+    if (options->config->core_dumps && !process_unguard(&err))
+        log_warn("Core dumps stay off", LOG_STR("error", err.text));
+    return service_run(options);
+}
+
 int main(int argc, char **argv)
 {
     const bool asks_health = argc > 1 && strcmp(argv[1], "--health-check") == 0;
@@ -80,8 +102,10 @@ int main(int argc, char **argv)
     int code = 0;
 
     keep_memory_small();
+    if (!guard())
+        return 1;
     result = config_load(&config, &sources, &text);
-
+    config_hide_secrets(&sources);
     arena_init(&arena);
     if (result == CONFIG_HELP) {
         config_help(&text, CONFIG_SERVICE, usage);
@@ -98,8 +122,7 @@ int main(int argc, char **argv)
     if (result == CONFIG_OK && code == 0 && asks_health) {
         code = health_check(&config) ? 0 : 1;
     } else if (result == CONFIG_OK && code == 0) {
-        log_set_level(config.log_level);
-        code = service_run(&options);
+        code = run_service(&options);
     }
     buf_cleanup(&text);
     arena_cleanup(&arena);

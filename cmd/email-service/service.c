@@ -13,6 +13,7 @@
 #include "kafka/consumer.h"
 #include "kafka/dead_letter.h"
 #include "kafka/mock_broker.h"
+#include "manager.h"
 #include "pages.h"
 #include "delivery/delivery_settings.h"
 #include "delivery/pipeline.h"
@@ -40,6 +41,7 @@ struct service {
     struct consumer *consumer;
     struct pipeline *pipeline;
     struct http *http;
+    struct manager manager;
 
     const char *brokers;
     struct kafka_property *properties;
@@ -49,7 +51,7 @@ struct service {
     int64_t started_unix_ms;
 
     enum phase phase;
-    struct loop_timer phase_timer;
+    struct loop_timer phase_timer, manager_timer;
     int exit_code;
 };
 
@@ -151,6 +153,7 @@ static void on_signal(void *ctx, int signo)
     if (s->phase != PHASE_RUNNING)
         return;
     pipeline_counts(s->pipeline, &counts);
+    manager_tell(&s->manager, "STOPPING=1", "finishing what is under way");
     log_info("Shutting down", LOG_STR("signal", signo == SIGINT ? "SIGINT" : "SIGTERM"),
              LOG_INT("inFlight", counts.in_flight));
     start_watchdog(s);
@@ -165,6 +168,7 @@ static void on_fatal(void *ctx, const char *reason)
     struct service *s = ctx;
 
     log_error("Fatal error, exiting", LOG_STR("error", reason));
+    manager_tell(&s->manager, "STOPPING=1", "a fatal error, see the log");
     s->exit_code = 1;
     if (s->phase == PHASE_CANCELLING)
         return;
@@ -289,6 +293,36 @@ static void fill_snapshot(struct service *s, struct snapshot *out)
     store_state(s->store, &out->redis);
     transport_state(s->transport, &out->smtp);
     fill_partitions(s, out);
+}
+
+/* ---- the service manager ---- */
+
+static const char *status_of(struct service *s)
+{
+    struct snapshot snapshot;
+
+    fill_snapshot(s, &snapshot);
+    return snapshot.shutting_down      ? "finishing what is under way"
+           : snapshot_ready(&snapshot) ? "ready"
+                                       : "not ready, /ready says why";
+}
+
+/* From the loop, so that a loop that hangs is missed. */
+static void on_manager_timer(void *ctx)
+{
+    struct service *s = ctx;
+
+    manager_tell(&s->manager, "WATCHDOG=1", status_of(s));
+    loop_timer_start(s->loop, &s->manager_timer, s->manager.period_ms);
+}
+
+/* Ready as soon as it runs: what it waits for then (Kafka, Redis) it waits for by itself. */
+static void tell_manager_ready(struct service *s)
+{
+    if (s->manager.fd < 0)
+        return;
+    manager_tell(&s->manager, "READY=1", status_of(s));
+    loop_timer_start(s->loop, &s->manager_timer, s->manager.period_ms);
 }
 
 static void on_request(void *ctx, const char *path, struct http_answer *answer)
@@ -471,9 +505,10 @@ static bool start(struct service *s, struct error *err)
     process_stats_init(&s->process);
     s->started_unix_ms = clock_unix_ms();
     s->loop = loop_new(err);
-    if (!s->loop)
+    if (!s->loop || !manager_open(&s->manager, err))
         return false;
     loop_timer_init(&s->phase_timer, on_phase_timer, s);
+    loop_timer_init(&s->manager_timer, on_manager_timer, s);
     if (!loop_at_tick_end(s->loop, flush_log, NULL) ||
         !loop_on_signal(s->loop, SIGTERM, on_signal, s, err) ||
         !loop_on_signal(s->loop, SIGINT, on_signal, s, err))
@@ -487,6 +522,12 @@ static bool start(struct service *s, struct error *err)
            start_http(s, err) && start_kafka(s, err);
 }
 
+static bool run(struct service *s, struct error *err)
+{
+    tell_manager_ready(s);
+    return loop_run(s->loop, err);
+}
+
 /* Consumers before what they use; the pipeline after those that call it back. */
 static void take_down(struct service *s)
 {
@@ -497,8 +538,11 @@ static void take_down(struct service *s)
     store_destroy(s->store);
     pipeline_destroy(s->pipeline);
     mock_broker_stop(s->mock);
-    if (s->loop)
+    if (s->loop) {
         loop_timer_stop(s->loop, &s->phase_timer);
+        loop_timer_stop(s->loop, &s->manager_timer);
+    }
+    manager_close(&s->manager);
     loop_destroy(s->loop);
     free(s->properties);
     free(s->partitions);
@@ -509,7 +553,7 @@ int service_run(const struct service_options *options)
     struct service s = {.options = options, .config = options->config};
     struct error err = {0};
 
-    if (!start(&s, &err) || !loop_run(s.loop, &err)) {
+    if (!start(&s, &err) || !run(&s, &err)) {
         log_error("Email service cannot run", LOG_STR("error", err.text));
         s.exit_code = 1;
     }

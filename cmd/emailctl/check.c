@@ -181,8 +181,8 @@ static void report_relay(struct checking *c, const struct smtp_settings *s,
                : s->tls == SMTP_TLS_NONE ? "logged in (the password went in clear)"
                                          : "logged in");
     else
-        report(c, BAD, "SMTP", "%s:%u: %s (at %s)%s%s", s->host, s->port, why->error,
-               outcome_stage_name(why->stage), *why->reply ? ": " : "", why->reply);
+        report(c, BAD, "SMTP", "%s:%u: %s%s%s", s->host, s->port, why->error,
+               *why->reply ? ": " : "", why->reply);
 }
 
 static void check_relay(struct checking *c)

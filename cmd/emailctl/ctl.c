@@ -3,18 +3,24 @@
 #include <signal.h>
 #include <stdio.h>
 
+#include "plain_text.h"
+
 static volatile sig_atomic_t interrupted;
 
 void ctl_complain(const char *format, ...)
 {
+    char text[1024];
+    struct buf plain = {0};
     va_list args;
 
     fflush(stdout); /* in order where both go to the same place */
-    fputs("emailctl: ", stderr);
     va_start(args, format);
-    vfprintf(stderr, format, args);
+    vsnprintf(text, sizeof(text), format, args);
     va_end(args);
-    fputc('\n', stderr);
+    plain_text(&plain, slice_str(text),
+               false); /* it may hold what a dead letter or a broker says */
+    fprintf(stderr, "emailctl: %s\n", plain.failed || !plain.ptr ? "out of memory" : plain.ptr);
+    buf_cleanup(&plain);
 }
 
 bool ctl_print(const struct buf *text)

@@ -149,14 +149,14 @@ static void skip(struct redriving *r, const struct letter *letter, const char *w
 {
     r->skipped++;
     ctl_complain("%d:%lld %.*s skipped: %s", letter->partition, (long long)letter->offset,
-                 SLICE_ARG(letter->message_id), why);
+                 SLICE_ARG(letter->message_id.ptr ? letter->message_id : slice_str("-")), why);
 }
 
 static void wait_for_rate(struct redriving *r)
 {
     uint64_t now_ms = clock_monotonic_ms();
 
-    if (!r->o->rate)
+    if (!r->o->rate || !r->publisher) /* --dry-run spares nobody */
         return;
     while (now_ms < r->next_ms && !ctl_interrupted()) {
         if (now_ms - r->kept_ms >= KEEP_MS)
@@ -224,6 +224,9 @@ static void name_sent(struct sent *sent, const struct letter *letter, const stru
         slice_equal(id, out->id) || !out->id.ptr ? "" : " as ",
         slice_equal(id, out->id) || !out->id.ptr ? 0 : (int)(out->id.len < 100 ? out->id.len : 100),
         out->id.ptr ? out->id.ptr : "");
+    for (char *c = sent->id; *c; c++)
+        if (*c < 0x20 || *c > 0x7E) /* no messageID has such, but a dead letter can hold anything */
+            *c = '?';
 }
 
 static void send(struct redriving *r, const struct letter *letter, const struct outgoing *out,

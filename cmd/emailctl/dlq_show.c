@@ -70,7 +70,7 @@ static void add_json(struct buf *out, struct arena *arena, const struct record *
     add_headers(out, record);
     if (event_json_show(arena, record->value, false, &event)) {
         json_out_name(out, "event");
-        buf_add_slice(out, event);
+        json_out_json(out, event);
     } else {
         json_out_field_str(out, "value", record->value); /* no JSON: as text */
     }

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "email/address.h"
 #include "email/event.h"
+#include "email/json_read.h"
 #include "email/mime_base64.h"
 
 /* ---- building ---- */
@@ -55,18 +56,19 @@ static void set_list(struct building *b, const char *name, const struct text_lis
 static void set_object(struct building *b, const char *name, const char *text)
 {
     json_error_t fault;
+    bool out_of_memory;
     json_t *value;
 
     if (!text)
         return;
-    value = json_loads(text, JSON_REJECT_DUPLICATES, &fault);
+    value = json_read(slice_str(text), JSON_REJECT_DUPLICATES, &fault, &out_of_memory);
     if (json_is_object(value)) {
         set(b, name, value);
         return;
     }
     json_decref(value);
     b->failed = true;
-    error_set(b->err, "--%s: not a JSON object", name);
+    error_set(b->err, "--%s: %s", name, out_of_memory ? "out of memory" : "not a JSON object");
 }
 
 static void set_headers(struct building *b, const struct text_list *list)
@@ -161,13 +163,14 @@ static void set_times(struct building *b, const struct event_inputs *in)
     set_text(b, "expiresAt", text);
 }
 
+/* Not json_dumps: out of memory it leaves members' names out, and goes on. */
 static bool dump(struct arena *arena, const json_t *value, size_t flags, struct slice *text)
 {
-    char *dumped = json_dumps(value, flags);
+    const size_t len = json_dumpb(value, NULL, 0, flags);
+    char *out = len ? arena_alloc(arena, len + 1) : NULL;
 
-    *text = dumped ? arena_copy(arena, slice_str(dumped)) : slice_of(NULL, 0);
-    free(dumped);
-    return text->ptr != NULL;
+    *text = slice_of(out, len);
+    return out && json_dumpb(value, out, len, flags) == len;
 }
 
 bool event_json_build(struct arena *arena, const struct event_inputs *in, struct slice *json,
@@ -262,10 +265,13 @@ static bool narrowing_begin(struct arena *arena, struct slice value, struct slic
                             struct narrowing *n, struct error *err)
 {
     json_error_t fault;
+    bool no_event, no_list; /* memory is out */
 
     *n = (struct narrowing){0};
-    n->event = json_loadb(value.ptr ? value.ptr : "", value.len, JSON_REJECT_DUPLICATES, &fault);
-    n->refused = json_loadb(refused.ptr ? refused.ptr : "", refused.len, 0, &fault);
+    n->event = json_read(value, JSON_REJECT_DUPLICATES, &fault, &no_event);
+    n->refused = json_read(refused, 0, &fault, &no_list);
+    if (no_event || no_list)
+        return error_set(err, "out of memory");
     if (!json_is_object(n->event))
         return error_set(err, "the event is not a JSON object");
     if (!json_is_array(n->refused))
@@ -376,8 +382,8 @@ bool event_json_narrow(struct arena *arena, struct slice value, struct slice ref
 bool event_json_show(struct arena *arena, struct slice value, bool indent, struct slice *text)
 {
     json_error_t fault;
-    json_t *loaded =
-        json_loadb(value.ptr ? value.ptr : "", value.len, JSON_ALLOW_NUL | JSON_DECODE_ANY, &fault);
+    bool out_of_memory;
+    json_t *loaded = json_read(value, JSON_ALLOW_NUL | JSON_DECODE_ANY, &fault, &out_of_memory);
     const bool good =
         loaded &&
         dump(arena, loaded, JSON_ENCODE_ANY | (indent ? JSON_INDENT(2) : JSON_COMPACT), text);

@@ -29,7 +29,7 @@ enum line_read line_reader_next(struct line_reader *r, struct slice *line)
     *line = buf_slice(&r->line);
     if (line->len && line->ptr[line->len - 1] == '\r')
         line->len--;
-    return too_long ? LINE_TOO_LONG : LINE_READ;
+    return too_long || line->len > r->max ? LINE_TOO_LONG : LINE_READ;
 }
 
 void line_reader_cleanup(struct line_reader *r)

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/process_guard.h"
 #include "ctl.h"
 #include "idempotency/store.h"
 
@@ -82,6 +83,7 @@ static enum ctl_exit run(const struct options *o, struct config *config, struct 
     struct ctl ctl = {.config = config, .options = o, .timeout_ms = (int)o->timeout_s * 1000};
     const enum config_result result = config_load(config, &sources, text);
 
+    config_hide_secrets(&sources);
     if (result == CONFIG_HELP) {
         ctl_help(text, o->command);
         return say(text);
@@ -107,8 +109,13 @@ int main(int argc, char **argv)
     struct config config = {0};
     struct buf text = {0};
     struct arena arena;
+    struct error err = {0};
     enum ctl_exit code;
 
+    if (!process_guard(&err)) {
+        ctl_complain("%s", err.text);
+        return CTL_FAILED;
+    }
     arena_init(&arena);
     options_parse(&options, argc, argv, clock_unix_ms(), &arena, &text);
     code = run(&options, &config, &arena, &text);

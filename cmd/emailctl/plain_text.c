@@ -2,30 +2,7 @@
 
 #include <stdlib.h>
 
-#include "base/utf8.h"
-
 enum { GAP = 2 };
-
-static bool is_control(uint32_t code)
-{
-    return code < 0x20 || (code >= 0x7f && code < 0xa0);
-}
-
-void plain_text(struct buf *out, struct slice text, bool lines)
-{
-    while (text.len) {
-        uint32_t code = 0;
-        unsigned len = utf8_decode(text, &code);
-        if (lines && (text.ptr[0] == '\n' || text.ptr[0] == '\t'))
-            buf_add_char(out, text.ptr[0]);
-        else if (len == 0 || is_control(code))
-            buf_add_char(out, '?');
-        else
-            buf_add(out, text.ptr, len);
-        len = len ? len : 1;
-        text = slice_of(text.ptr + len, text.len - len);
-    }
-}
 
 void table_init(struct table *t, size_t columns)
 {

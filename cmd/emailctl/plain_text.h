@@ -1,12 +1,8 @@
-/* Text of unknown origin (headers, events) on a terminal, and tables of it. Pure. */
+/* Tables of text of unknown origin on a terminal. Pure. */
 #ifndef EMAILCTL_PLAIN_TEXT_H
 #define EMAILCTL_PLAIN_TEXT_H
 
-#include "base/buf.h"
-
-/* Control characters, C1 ones too, and ill-formed UTF-8 become "?": nothing that a dead letter
- * holds moves the cursor. Line breaks and tabs stay where `lines` says so. */
-void plain_text(struct buf *out, struct slice text, bool lines);
+#include "base/plain_text.h"
 
 /* Rows of cells, each column as wide as its widest cell (in code points) but for the last. */
 struct table {

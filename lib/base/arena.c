@@ -67,13 +67,17 @@ static void *take(struct arena *a, size_t size)
     struct arena_block *block = a->blocks;
     void *out;
 
-    if (size > SIZE_MAX / 2)
+    if (size > SIZE_MAX / 2) {
+        a->failed = true;
         return NULL;
+    }
     size = (size + align - 1) / align * align;
     if (!block || size > block->cap - block->len)
         block = add_block(a, size);
-    if (!block)
+    if (!block) {
+        a->failed = true;
         return NULL;
+    }
     out = (char *)block->bytes + block->len;
     block->len += size;
     a->used += size;

@@ -11,6 +11,7 @@ struct arena {
     struct arena_block *blocks;
     size_t used; /* bytes handed out, for accounting */
     size_t first_block;
+    bool failed; /* memory was out at least once */
 };
 
 void arena_init(struct arena *a);

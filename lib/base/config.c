@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/config_table.h"
+#include "base/plain_text.h"
 
 void config_mistake(struct buf *mistakes, const char *variable, const char *format, ...)
 {
@@ -14,7 +15,10 @@ void config_mistake(struct buf *mistakes, const char *variable, const char *form
     va_start(args, format);
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
-    buf_addf(mistakes, "%s: %s\n", variable, text);
+    plain_text(mistakes, slice_str(variable), false);
+    buf_add_str(mistakes, ": ");
+    plain_text(mistakes, slice_str(text), false);
+    buf_add_char(mistakes, '\n');
 }
 
 /* ---- values ---- */

@@ -65,6 +65,8 @@ struct config { /* strings are NUL-terminated, live in `arena`, and are NULL whe
     unsigned log_level; /* enum log_level */
     uint64_t shutdown_timeout_s;
 
+    bool core_dumps; /* EMAIL_CORE_DUMPS */
+
     bool dev; /* --dev */
 };
 
@@ -88,6 +90,14 @@ struct config_sources {
  * (.env, NAME_FILE). All mistakes are collected; values are never repeated for secrets. */
 BASE_CHECK enum config_result config_load(struct config *c, const struct config_sources *sources,
                                           struct buf *mistakes);
+
+/* Overwrites the secrets in the environment and the arguments, which /proc shows to others for as
+ * long as the process lives. To be called once they are loaded; for programs, not for a library. */
+void config_hide_secrets(const struct config_sources *sources);
+
+/* May the value of this librdkafka property be a secret (sasl.password, ssl.key.pem, …)? */
+bool config_property_is_secret(const char *name);
+
 void config_cleanup(struct config *c); /* wipes secrets, frees; legal on a zeroed struct */
 
 /* Adds one more mistake in the same form, for checks of other modules. */

@@ -37,6 +37,8 @@ bool config_check_host(struct slice host, struct error *err)
 {
     if (host.len == 0 || host.len > MAX_HOST)
         return error_set(err, "there is no host in it, or a longer one than there can be");
+    if (memchr(host.ptr, '@', host.len)) /* and before it there may be a password */
+        return error_set(err, "there is an '@' in it, and no login belongs there");
     for (size_t i = 0; i < host.len; i++)
         if ((unsigned char)host.ptr[i] <= 0x20 || strchr("/@,;\"'<>\\\x7F", host.ptr[i]))
             return error_set(err, "'%.*s' is not the name or address of a host", SLICE_ARG(host));
@@ -62,6 +64,8 @@ static bool check_broker(struct slice broker, struct error *err)
     const char *bracket, *colon;
     struct slice host = broker;
 
+    if (memchr(broker.ptr, '@', broker.len))
+        return config_check_host(broker, err);
     if (scheme)
         host = slice_of(scheme + 3, broker.len - (size_t)(scheme + 3 - broker.ptr));
     bracket = memrchr(host.ptr, ']', host.len);

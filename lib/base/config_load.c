@@ -75,6 +75,7 @@ static struct slice read_file(struct arena *arena, const char *path)
 
     if (!file)
         return out;
+    setvbuf(file, NULL, _IONBF, 0); /* no copy in a buffer that is freed as it is */
     while ((n = fread(piece, 1, sizeof(piece), file)) > 0 && content.len <= MAX_FILE)
         buf_add(&content, piece, n);
     if (ferror(file))
@@ -86,6 +87,7 @@ static struct slice read_file(struct arena *arena, const char *path)
     fclose(file);
     if (content.ptr)
         explicit_bzero(content.ptr, content.cap); /* it may hold a secret */
+    explicit_bzero(piece, sizeof(piece));
     buf_cleanup(&content);
     return out;
 }
@@ -268,14 +270,19 @@ static void load_flags(struct loading *l)
                                           : slice_str(arg + 2);
         if (!equals && take_switch(l, flag))
             continue;
-        if (flag.len == 0 || !takes_value(l, flag))
+        if (flag.len == 0 || !takes_value(l, flag)) {
             say_unknown(l, arg, equals);
-        else if (equals)
+            /* What follows a misspelt flag may be a secret: not to be complained of by itself. */
+            if (arg[0] == '-' && !equals && i + 1 < l->sources->argc &&
+                l->sources->argv[i + 1][0] != '-')
+                i++;
+        } else if (equals) {
             take_flag(l, flag, slice_str(equals + 1));
-        else if (i + 1 < l->sources->argc)
+        } else if (i + 1 < l->sources->argc) {
             take_flag(l, flag, slice_str(l->sources->argv[++i]));
-        else
+        } else {
             config_mistake(l->mistakes, arg, "a value must follow");
+        }
     }
 }
 
@@ -441,7 +448,7 @@ enum config_result config_load(struct config *c, const struct config_sources *so
         load_env_file(&l);
         apply_table(&l);
         apply_properties(&l);
-        if (!arena_alloc(&c->arena, 1) || mistakes->failed)
+        if (c->arena.failed || mistakes->failed) /* else a setting could be missing, unnoticed */
             mistake_memory(&l);
         else if (c->kafka_topic_events && c->kafka_topic_dlq)
             check_service(&l);

@@ -112,6 +112,8 @@ const struct config_entry config_table[] = {
     STRING("EMAIL_SERVICE_HOST", service_host, "email-service", SERVICE,
            "where other services reach this one"),
     CHOICE("LOG_LEVEL", log_level, "info", log_levels, ALL, "debug, info, warn or error"),
+    BOOL("EMAIL_CORE_DUMPS", core_dumps, "false", CONFIG_SERVICE,
+         "allow core dumps and debuggers: they show mails and passwords"),
     NUMBER("SHUTDOWN_TIMEOUT_SECONDS", shutdown_timeout_s, "30", 1, 3600, SERVICE,
            "seconds that a stop waits for mails in flight"),
 };

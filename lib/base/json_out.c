@@ -14,6 +14,7 @@ static size_t put_special(struct buf *b, struct slice s)
 {
     static const char shorts[] = "b\bf\fn\nr\rt\t\"\"\\\\";
     unsigned char c = (unsigned char)s.ptr[0];
+    uint32_t code = 0;
     unsigned len;
 
     for (size_t i = 0; shorts[i]; i += 2)
@@ -26,8 +27,10 @@ static size_t put_special(struct buf *b, struct slice s)
         buf_addf(b, "\\u%04x", c);
         return 1;
     }
-    len = utf8_decode(s, NULL);
-    if (len)
+    len = utf8_decode(s, &code);
+    if (len && utf8_is_unsafe(code)) /* JSON would allow them */
+        buf_addf(b, "\\u%04x", code);
+    else if (len)
         buf_add(b, s.ptr, len);
     else
         buf_add_str(b, "\xEF\xBF\xBD");
@@ -84,4 +87,17 @@ void json_out_field_bool(struct buf *b, const char *name, bool value)
 {
     json_out_name(b, name);
     buf_add_str(b, value ? "true" : "false");
+}
+
+void json_out_json(struct buf *b, struct slice json)
+{
+    while (json.len) {
+        uint32_t code = 0;
+        const unsigned len = utf8_decode(json, &code);
+        if (len && code >= 0x7F && utf8_is_unsafe(code)) /* those below are layout */
+            buf_addf(b, "\\u%04x", code);
+        else
+            buf_add(b, json.ptr, len ? len : 1);
+        json = slice_of(json.ptr + (len ? len : 1), json.len - (len ? len : 1));
+    }
 }

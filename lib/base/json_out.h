@@ -1,6 +1,6 @@
 /* Writing JSON text (RFC 8259) into a buffer. Strings are escaped so that the result is one line of
- * valid UTF-8: control characters become \uXXXX, ill-formed UTF-8 becomes U+FFFD. Failure is the
- * buffer's. */
+ * valid UTF-8: control characters (C1 and direction marks too) become \uXXXX, ill-formed UTF-8
+ * becomes U+FFFD. Failure is the buffer's. */
 #ifndef BASE_JSON_OUT_H
 #define BASE_JSON_OUT_H
 
@@ -12,6 +12,9 @@ void json_out_string(struct buf *b,
 /* `"name":`, with a comma before it unless the last byte opens an object or an array. */
 void json_out_name(struct buf *b, const char *name);
 void json_out_comma(struct buf *b); /* a comma unless the last byte is { [ : or , or b is empty */
+
+/* JSON text of somebody else's writing, with the same characters escaped. */
+void json_out_json(struct buf *b, struct slice json);
 
 /* Shorthands: name and value. */
 void json_out_field_str(struct buf *b, const char *name, struct slice value);

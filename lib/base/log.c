@@ -131,8 +131,13 @@ static bool stdout_ready(int wait_ms)
     return poll(&p, 1, wait_ms) == 1;
 }
 
+/* The lines that were still to be written are lost, too; a line break in a text is escaped. */
 static void break_log(void)
 {
+    const struct buf *b = &the_log.lines;
+
+    for (size_t i = the_log.written; i < b->len; i++)
+        the_log.dropped += b->ptr[i] == '\n';
     the_log.broken = true;
     buf_clear(&the_log.lines);
     the_log.written = 0;

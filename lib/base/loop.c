@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/timer_heap.h"
 
 enum { BATCH = 256, TICK_END_HOOKS = 4, SIGNALS = 8 };
 
@@ -32,8 +33,7 @@ struct loop {
     struct epoll_event batch[BATCH]; /* of the running tick; removed watchers are blanked in it */
     int batch_len;
 
-    struct loop_timer **heap; /* binary min-heap, from index 1 */
-    size_t heap_len, heap_cap;
+    struct loop_timer *first_timer; /* the earliest, see timer_heap.h */
     uint64_t timer_seq;
 
     struct loop_task *task_head, *task_tail;
@@ -105,7 +105,6 @@ void loop_destroy(struct loop *loop)
         close(loop->wake_fd.fd);
     if (loop->epoll_fd >= 0)
         close(loop->epoll_fd);
-    free(loop->heap);
     free(loop);
 }
 
@@ -171,46 +170,6 @@ void loop_fd_remove(struct loop *loop, struct loop_fd *w)
 
 /* ---- timers ---- */
 
-static bool earlier(const struct loop_timer *a, const struct loop_timer *b)
-{
-    return a->due_ms < b->due_ms || (a->due_ms == b->due_ms && a->seq < b->seq);
-}
-
-static void heap_put(struct loop *loop, size_t slot, struct loop_timer *t)
-{
-    loop->heap[slot] = t;
-    t->slot = slot;
-}
-
-static void heap_up(struct loop *loop, struct loop_timer *t)
-{
-    size_t slot = t->slot;
-
-    while (slot > 1 && earlier(t, loop->heap[slot / 2])) {
-        heap_put(loop, slot, loop->heap[slot / 2]);
-        slot /= 2;
-    }
-    heap_put(loop, slot, t);
-}
-
-static void heap_down(struct loop *loop, struct loop_timer *t)
-{
-    size_t slot = t->slot;
-
-    for (;;) {
-        size_t child = slot * 2;
-        if (child > loop->heap_len)
-            break;
-        if (child < loop->heap_len && earlier(loop->heap[child + 1], loop->heap[child]))
-            child++;
-        if (!earlier(loop->heap[child], t))
-            break;
-        heap_put(loop, slot, loop->heap[child]);
-        slot = child;
-    }
-    heap_put(loop, slot, t);
-}
-
 void loop_timer_init(struct loop_timer *t, void (*fn)(void *ctx), void *ctx)
 {
     *t = (struct loop_timer){.fn = fn, .ctx = ctx};
@@ -218,41 +177,24 @@ void loop_timer_init(struct loop_timer *t, void (*fn)(void *ctx), void *ctx)
 
 bool loop_timer_running(const struct loop_timer *t)
 {
-    return t->slot != 0;
+    return t->running;
 }
 
 void loop_timer_stop(struct loop *loop, struct loop_timer *t)
 {
-    struct loop_timer *last;
-    size_t slot = t->slot;
-
-    if (!slot)
+    if (!t->running)
         return;
-    last = loop->heap[loop->heap_len--];
-    t->slot = 0;
-    if (last == t)
-        return;
-    heap_put(loop, slot, last);
-    heap_up(loop, last);
-    heap_down(loop, last);
+    t->running = false;
+    timer_heap_remove(&loop->first_timer, t);
 }
 
-bool loop_timer_start(struct loop *loop, struct loop_timer *t, uint64_t delay_ms)
+void loop_timer_start(struct loop *loop, struct loop_timer *t, uint64_t delay_ms)
 {
     loop_timer_stop(loop, t);
-    if (loop->heap_len + 2 > loop->heap_cap) {
-        size_t cap = loop->heap_cap ? loop->heap_cap * 2 : 64;
-        struct loop_timer **grown = realloc(loop->heap, cap * sizeof(struct loop_timer *));
-        if (!grown)
-            return false;
-        loop->heap = grown;
-        loop->heap_cap = cap;
-    }
     t->due_ms = loop->now_ms + delay_ms;
     t->seq = loop->timer_seq++;
-    t->slot = ++loop->heap_len;
-    heap_up(loop, t);
-    return true;
+    t->running = true;
+    timer_heap_add(&loop->first_timer, t);
 }
 
 static void run_timers(struct loop *loop)
@@ -261,8 +203,8 @@ static void run_timers(struct loop *loop)
      * turn. */
     const uint64_t started_before = loop->timer_seq;
 
-    while (loop->heap_len) {
-        struct loop_timer *t = loop->heap[1];
+    while (loop->first_timer) {
+        struct loop_timer *t = loop->first_timer;
         if (t->due_ms > loop->now_ms || t->seq >= started_before)
             break;
         loop_timer_stop(loop, t);
@@ -368,9 +310,9 @@ static int wait_ms(const struct loop *loop, int max_wait_ms)
 
     if (loop->task_head)
         return 0;
-    if (!loop->heap_len)
+    if (!loop->first_timer)
         return max_wait_ms;
-    due_ms = loop->heap[1]->due_ms;
+    due_ms = loop->first_timer->due_ms;
     if (due_ms <= loop->now_ms)
         return 0;
     if (max_wait_ms >= 0 && due_ms - loop->now_ms > (uint64_t)max_wait_ms)

@@ -28,7 +28,8 @@ struct loop_timer { /* as above */
     void *ctx;
     uint64_t due_ms;
     uint64_t seq;
-    size_t slot; /* place in the heap, from 1; 0 where it is not running */
+    bool running;
+    struct loop_timer *child, *before, *after; /* see timer_heap.h */
 };
 
 struct loop_task { /* as above */
@@ -64,9 +65,9 @@ BASE_CHECK bool loop_fd_change(struct loop *loop, struct loop_fd *w, uint32_t ev
 void loop_fd_remove(struct loop *loop, struct loop_fd *w); /* fine where it is not active */
 
 /* One-shot. Starting a running timer moves it. Equal instants fire in the order they were started.
- * False only where memory for the heap is out. */
+ * A start cannot fail. */
 void loop_timer_init(struct loop_timer *t, void (*fn)(void *ctx), void *ctx);
-bool loop_timer_start(struct loop *loop, struct loop_timer *t, uint64_t delay_ms);
+void loop_timer_start(struct loop *loop, struct loop_timer *t, uint64_t delay_ms);
 void loop_timer_stop(struct loop *loop, struct loop_timer *t);
 bool loop_timer_running(const struct loop_timer *t);
 

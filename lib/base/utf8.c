@@ -43,6 +43,13 @@ unsigned utf8_decode(struct slice s, uint32_t *code)
     return len;
 }
 
+bool utf8_is_unsafe(uint32_t code)
+{
+    return code < 0x20 || (code >= 0x7F && code < 0xA0) || code == 0x61C || code == 0x200E ||
+           code == 0x200F || (code >= 0x2028 && code <= 0x202E) ||
+           (code >= 0x2066 && code <= 0x2069);
+}
+
 bool utf8_valid(struct slice s)
 {
     while (s.len) {

@@ -11,6 +11,11 @@
  */
 unsigned utf8_decode(struct slice s, uint32_t *code);
 
+/* Must it not reach a terminal as it is? Control characters (C1 too: U+009B begins an escape
+ * sequence), line and paragraph separators, and the marks that turn the direction of writing
+ * around, with which a line can show something else than it says. */
+bool utf8_is_unsafe(uint32_t code);
+
 bool utf8_valid(struct slice s);
 bool utf8_is_ascii(struct slice s);
 

@@ -32,10 +32,12 @@ struct job {
     bool in_doubt;        /* an attempt ended without the relay's reply */
     bool unreadable_told; /* the alarm about a foreign value was raised */
 
-    struct claim claim; /* of the present attempt */
-    unsigned store_ops; /* under way; a new claim waits until there are none */
+    struct slice identity; /* its key's name: the messageID, or its place where none can be read */
+    struct claim claim;    /* of the present attempt */
+    unsigned store_ops;    /* under way; a new claim waits until there are none */
     bool claim_wanted, renewing;
-    bool claim_unanswered; /* the same token is tried again: it may stand there */
+    bool claim_unanswered;   /* the same token is tried again: it may stand there */
+    uint64_t fence_asked_us; /* monotonic */
     struct loop_timer timer, renew_timer;
 
     struct message message;

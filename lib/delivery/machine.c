@@ -258,6 +258,9 @@ static void on_claim(struct machine *m, const struct machine_policy *policy,
     case CLAIM_CONFLICT:
         die_without_mark(m, out, m->dead_on_arrival ? m->reason : DEAD_ID_CONFLICT);
         break;
+    case CLAIM_PARKED:
+        die_without_mark(m, out, m->dead_on_arrival ? m->reason : DEAD_AMBIGUOUS);
+        break;
     case CLAIM_BUSY:
     case CLAIM_UNREADABLE: wait_in(m, out, MACHINE_CLAIM_WAIT, answer->wait_ms); break;
     case CLAIM_UNAVAILABLE:
@@ -433,6 +436,7 @@ static void on_released(struct machine *m, const struct machine_policy *policy,
         continue_after_release(m, out);
     else {
         m->state = MACHINE_STORE_WAIT; /* also while giving up: the dead letter comes afterwards */
+        m->release_due = true;
         act_wait(out, ACTION_WAIT_STORE, STORE_RETRY_MS);
     }
 }
@@ -446,7 +450,8 @@ static void give_up_burying(struct machine *m, struct machine_actions *out)
         release_then(m, out, ACTION_ABANDON, 0);
 }
 
-static void on_buried(struct machine *m, struct machine_actions *out, bool acknowledged)
+static void on_buried(struct machine *m, const struct machine_policy *policy,
+                      struct machine_actions *out, bool acknowledged)
 {
     if (m->state != MACHINE_BURYING)
         return;
@@ -460,7 +465,7 @@ static void on_buried(struct machine *m, struct machine_actions *out, bool ackno
     } else if (m->partial) {
         m->state = MACHINE_MARKING;
         act(out, ACTION_MARK_SENT);
-    } else if (m->no_mark) {
+    } else if (m->no_mark || (m->inherited && policy->keep_doubt)) {
         finish(m, out, RESULT_DEAD);
     } else {
         m->state = MACHINE_MARKING_DEAD;
@@ -491,20 +496,30 @@ static void on_marked(struct machine *m, struct machine_actions *out, enum store
 
 /* ---- timers ---- */
 
+/* What was decided before the store went away stays decided, even where the claim was lost
+ * meanwhile. */
+static void on_store_back(struct machine *m, struct machine_actions *out)
+{
+    const bool release_due = m->release_due;
+
+    m->release_due = false;
+    if (!release_due) {
+        enter_gate(m, out);
+    } else if (m->held && !m->inherited) {
+        m->state = MACHINE_RELEASING;
+        act(out, ACTION_RELEASE);
+    } else {
+        continue_after_release(m, out);
+    }
+}
+
 static void on_wake(struct machine *m, struct machine_actions *out)
 {
     switch (m->state) {
     case MACHINE_CLAIM_WAIT:
     case MACHINE_RETRY_WAIT:
     case MACHINE_AMBIGUOUS_WAIT: enter_gate(m, out); break;
-    case MACHINE_STORE_WAIT:
-        if (m->held && !m->inherited) {
-            m->state = MACHINE_RELEASING;
-            act(out, ACTION_RELEASE);
-        } else {
-            enter_gate(m, out);
-        }
-        break;
+    case MACHINE_STORE_WAIT: on_store_back(m, out); break;
     case MACHINE_BURY_WAIT: bury(m, out); break;
     case MACHINE_MARK_WAIT:
         m->state = m->mark_is_dead ? MACHINE_MARKING_DEAD : MACHINE_MARKING;
@@ -525,7 +540,7 @@ static void on_give_up(struct machine *m, struct machine_actions *out, bool canc
     case MACHINE_RETRY_WAIT:
     case MACHINE_AMBIGUOUS_WAIT: abandon(m, out); break;
     case MACHINE_STORE_WAIT:
-        if (cancel || !m->held || m->after_release != ACTION_BURY)
+        if (cancel || !m->release_due || m->after_release != ACTION_BURY)
             abandon(m, out);
         break;
     case MACHINE_MARK_WAIT:
@@ -565,7 +580,7 @@ struct machine_actions machine_step(struct machine *m, const struct machine_poli
     case INPUT_RENEW: on_renew(m, policy, &out, input->store); break;
     case INPUT_OUTCOME: on_outcome(m, policy, &out, input); break;
     case INPUT_RELEASED: on_released(m, policy, &out, input->store); break;
-    case INPUT_BURIED: on_buried(m, &out, input->acknowledged); break;
+    case INPUT_BURIED: on_buried(m, policy, &out, input->acknowledged); break;
     case INPUT_MARKED: on_marked(m, &out, input->store); break;
     case INPUT_TIMER: on_wake(m, &out); break;
     case INPUT_STORE_UP:

@@ -113,6 +113,9 @@ struct machine_policy {
     bool hold_in_outage;  /* SMTP_OUTAGE_POLICY=hold */
     bool park_ambiguous;  /* SMTP_AMBIGUOUS_POLICY=park */
     bool fail_open;       /* IDEMPOTENCY_FAIL_OPEN */
+    bool keep_doubt; /* what dies in doubt keeps its D instead of getting a dead mark: there is no
+                        dead letter that a person decides about, and whoever meets the same
+                        messageID next (Kafka's late copy) must meet the doubt */
 };
 
 struct machine {
@@ -132,6 +135,7 @@ struct machine {
     bool dead_on_arrival; /* invalid: claimed for its mark's sake only */
     bool no_mark;         /* its dead letter leaves none */
     enum dead_reason reason;
+    bool release_due; /* MACHINE_STORE_WAIT: the store did not take the release */
     enum machine_action_kind after_release; /* WAIT, ENTER_GATE, BURY or ABANDON */
     uint64_t after_release_ms;
 };

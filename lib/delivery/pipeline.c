@@ -1,6 +1,9 @@
 #include "delivery/pipeline.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
 #include "base/clock.h"
@@ -219,8 +222,7 @@ void pipeline_probe_failed(struct pipeline *p)
     p->probe_delay_ms = p->probe_delay_ms ? p->probe_delay_ms * 2 : PROBE_FIRST_MS;
     if (p->probe_delay_ms > PROBE_LONGEST_MS)
         p->probe_delay_ms = PROBE_LONGEST_MS;
-    /* Without memory for the timer the events' own delays set the pace. */
-    (void)loop_timer_start(p->parts.loop, &p->probe_timer, p->probe_delay_ms);
+    loop_timer_start(p->parts.loop, &p->probe_timer, p->probe_delay_ms);
 }
 
 static void wake_gate(struct pipeline *p)
@@ -334,8 +336,7 @@ static void start(struct job *job)
  */
 static void enter_id_lane(struct job *job)
 {
-    if (lanes_enter(job->pipeline->id_lanes, &job->id_lane, job->event.message_id, job) !=
-        LANE_BEHIND)
+    if (lanes_enter(job->pipeline->id_lanes, &job->id_lane, job->identity, job) != LANE_BEHIND)
         start(job); /* without memory the claim alone decides */
 }
 
@@ -433,15 +434,31 @@ static void link_job(struct pipeline *p, struct job *job)
     p->empty_told = false;
 }
 
-/* Its dead letter is to be written once, so it is claimed like any other where its messageID could
- * be read; its fingerprint is none, so that nobody takes it for another mail's. */
+/* Stands for the messageID that cannot be read: where the record is. Empty for what came from no
+ * record. */
+static struct slice place_of(struct job *job)
+{
+    const struct record *r = &job->record;
+    char text[320];
+
+    if (!r->topic.len)
+        return slice_of(NULL, 0);
+    snprintf(text, sizeof(text), "%.*s/%" PRId32 "/%" PRId64, (int)r->topic.len, r->topic.ptr,
+             r->partition, r->offset);
+    return arena_copy(&job->arena, slice_str(text));
+}
+
+/* Its dead letter is to be written once, so it is claimed like any other; its fingerprint is none,
+ * so that nobody takes it for another mail's. */
 static void take_dead(struct job *job, enum dead_reason reason)
 {
     const struct machine_input input = {.kind = INPUT_START, .is_dead = true, .dead = reason};
 
     job->machine.reason = reason;
     job->dead_on_arrival = true;
-    if (!job->event.message_id.ptr) {
+    job->identity = job->event.message_id.ptr ? job->event.message_id : place_of(job);
+    job->claim.by_place = !job->event.message_id.ptr;
+    if (!job->identity.ptr) {
         job_feed(job, &input);
         return;
     }
@@ -475,6 +492,7 @@ void pipeline_take(struct pipeline *p, const struct record *record)
     metrics_consumed(p->parts.metrics);
     report_consumed(job);
     if (status == EVENT_OK) {
+        job->identity = job->event.message_id;
         enter_key_lane(job);
         return;
     }

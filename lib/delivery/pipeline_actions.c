@@ -3,7 +3,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/json_out.h"
@@ -14,15 +13,11 @@ static struct pipeline *pipeline_of(const struct job *job)
     return job->pipeline;
 }
 
-/* An event that waits for a timer which never fires would be lost to this process. Ending it loses
- * nothing. */
-static void start_timer(struct job *job, struct loop_timer *timer, uint64_t delay_ms)
+static void start_renew_timer(struct job *job)
 {
-    if (loop_timer_start(pipeline_of(job)->parts.loop, timer, delay_ms))
-        return;
-    log_error("Out of memory, exiting");
-    log_drain(100);
-    _exit(1);
+    struct pipeline *p = pipeline_of(job);
+
+    loop_timer_start(p->parts.loop, &job->renew_timer, p->settings.policy.lease_ms / 3);
 }
 
 /* ---- store operations ---- */
@@ -45,7 +40,7 @@ static void on_claim(void *ctx, const struct claim_answer *answer)
     job->claim_unanswered = answer->verdict == CLAIM_UNAVAILABLE;
     job->in_doubt |= answer->verdict == CLAIM_TAKEN_OVER;
     if (answer->verdict == CLAIM_WON || answer->verdict == CLAIM_TAKEN_OVER)
-        start_timer(job, &job->renew_timer, pipeline_of(job)->settings.policy.lease_ms / 3);
+        start_renew_timer(job);
     report_claim(job, answer);
     job_feed(job, &input);
     store_op_over(job);
@@ -67,8 +62,17 @@ static void on_renewed(void *ctx, enum store_answer answer)
     feed_store(job, INPUT_RENEW, answer);
 }
 
+/* The D stands for a lease from when the store wrote it, which was after we asked. Whoever reads
+ * the answer later than that (stopped, or on a machine that stood still) may find the mail taken
+ * over and sent: no dot, as if the store had been silent. */
 static void on_fenced(void *ctx, enum store_answer answer)
 {
+    const struct job *job = ctx;
+    const struct machine_policy *policy = &pipeline_of(job)->settings.policy;
+    const uint64_t waited_us = clock_monotonic_us() - job->fence_asked_us;
+
+    if (answer == STORE_DONE && waited_us >= policy->lease_ms * 1000)
+        answer = policy->fail_open ? STORE_LOST : STORE_UNAVAILABLE;
     feed_store(ctx, INPUT_FENCE, answer);
 }
 
@@ -97,7 +101,17 @@ void job_on_renew_timer(void *ctx)
         job->store_ops++;
         store_renew(p->parts.store, &job->claim, on_renewed, job);
     }
-    start_timer(job, &job->renew_timer, p->settings.policy.lease_ms / 3);
+    start_renew_timer(job);
+}
+
+/* When its publisher made this record, on the record's own clock; 0 for a redriven one, which is
+ * somebody's decision to send the mail again. */
+static int64_t published_unix_ms(const struct record *r)
+{
+    for (size_t i = 0; i < r->headers_len; i++)
+        if (slice_is(r->headers[i].name, "dlq-redriven"))
+            return 0;
+    return r->timestamp_unix_ms > 0 ? r->timestamp_unix_ms : 0;
 }
 
 static void do_claim(struct job *job)
@@ -110,13 +124,14 @@ static void do_claim(struct job *job)
         return;
     if (!job->claim_unanswered) /* else that one may have been set, and is ours then */
         store_new_token(job->claim.token);
-    job->claim.message_id = job->event.message_id;
+    job->claim.message_id = job->identity;
     memcpy(job->claim.fp, job->event.fingerprint, sizeof(job->claim.fp));
     /* No topic, no record: a dead mark without one settles nothing but its own attempt. */
     job->claim.record =
         (struct coordinates){.topic = job->record.topic.len ? job->record.topic : slice_of(NULL, 0),
                              .partition = job->record.partition,
-                             .offset = job->record.offset};
+                             .offset = job->record.offset,
+                             .published_unix_ms = published_unix_ms(&job->record)};
     job->store_ops++;
     store_claim(p->parts.store, &job->claim, on_claim, job);
 }
@@ -230,6 +245,8 @@ static void keep_refused(struct job *job, const struct outcome *outcome)
     buf_add_char(&json, ']');
     if (!json.failed)
         job->refused_json = arena_copy(&job->arena, buf_slice(&json));
+    if (!job->refused_json.ptr) /* out of memory: redriven to nobody, rather than again to all */
+        job->refused_json = slice_str("[]");
     buf_cleanup(&json);
     snprintf(job->error, sizeof(job->error), "the relay refused %zu of %zu recipients",
              outcome->refused_len, job->mail.recipients_len);
@@ -372,6 +389,7 @@ static void carry_out(struct job *job, const struct machine_action *action)
     case ACTION_PREPARE: do_prepare(job); break;
     case ACTION_SEND: do_send(job); break;
     case ACTION_FENCE:
+        job->fence_asked_us = clock_monotonic_us();
         job->store_ops++;
         store_fence(p->parts.store, &job->claim, on_fenced, job);
         break;

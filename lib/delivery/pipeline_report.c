@@ -29,7 +29,7 @@ static double seconds_end_to_end(const struct job *job)
 /* False for what the producer library sends itself. */
 static bool from_kafka(const struct job *job)
 {
-    return job->record.topic.len > 0;
+    return job->record.partition >= 0;
 }
 
 void report_consumed(const struct job *job)
@@ -124,12 +124,13 @@ void report_buried(const struct job *job, enum dead_reason reason)
         log_error(job->machine.partial ? "Email was refused for some of its recipients"
                                        : "Email could not be sent directly",
                   JOB_ID(job), LOG_STR("reason", dead_reason_name(reason)),
-                  LOG_STR("error", job->error),
+                  LOG_STR("error", report_why_dead(job, reason)),
                   LOG_INT("attempts", job->machine.attempts + job->machine.partial));
         return;
     }
     log_error("Email moved to dead letter queue", JOB_ID(job),
-              LOG_STR("reason", dead_reason_name(reason)), LOG_STR("error", job->error),
+              LOG_STR("reason", dead_reason_name(reason)),
+              LOG_STR("error", report_why_dead(job, reason)),
               LOG_INT("attempts", job->machine.attempts + job->machine.partial),
               LOG_INT("partition", job->record.partition), LOG_INT("offset", job->record.offset));
 }

@@ -435,6 +435,17 @@ static bool decode_attachments(struct event_decoder *d, const char *name,
 
 /* ---- extra headers ---- */
 
+/* A header's name helps whoever reads the dead letter, and one of letters, digits and hyphens is
+ * harmless. Others could be anything, even an address. */
+static const char *name_to_tell(const char *name)
+{
+    for (const char *c = name; *c; c++)
+        if (!((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') ||
+              *c == '-'))
+            return "(a name)";
+    return name;
+}
+
 static bool take_header(struct event_decoder *d, const char *field, const struct json_in *value,
                         struct extra_header *out)
 {
@@ -443,7 +454,7 @@ static bool take_header(struct event_decoder *d, const char *field, const struct
 
     if (name.len > EVENT_MAX_HEADER_NAME || !syntax_is_header_name(name))
         return invalid(d, at, "a name is not 1 to 64 printable ASCII characters without \":\"");
-    at.part = name.ptr; /* harmless by now, and a help to whoever reads the dead letter */
+    at.part = name_to_tell(name.ptr);
     if (syntax_is_reserved_header(name))
         return invalid(d, at, "can't be set by an event");
     if (!take_line(d, at, value, EVENT_MAX_HEADER_VALUE, &out->value))
@@ -471,7 +482,8 @@ static bool sort_headers(struct event_decoder *d, const char *field)
     qsort(headers, d->ev->headers_len, sizeof(*headers), compare_headers);
     for (size_t i = 1; i < d->ev->headers_len; i++)
         if (compare_headers(&headers[i - 1], &headers[i]) == 0)
-            return invalid(d, (struct place){field, NO_INDEX, headers[i].name.ptr}, "given twice");
+            return invalid(d, (struct place){field, NO_INDEX, name_to_tell(headers[i].name.ptr)},
+                           "given twice");
     return true;
 }
 

@@ -139,8 +139,9 @@ static int set_timer(CURLM *multi, long timeout_ms, void *ctx)
 
     (void)multi;
     if (timeout_ms >= 0)
-        return loop_timer_start(c->loop, &c->timer, (uint64_t)timeout_ms) ? 0 : -1;
-    loop_timer_stop(c->loop, &c->timer);
+        loop_timer_start(c->loop, &c->timer, (uint64_t)timeout_ms);
+    else
+        loop_timer_stop(c->loop, &c->timer);
     return 0;
 }
 

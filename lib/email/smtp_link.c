@@ -10,6 +10,7 @@
 
 #include <curl/curl.h>
 
+#include "email/smtp_redact.h"
 #include "email/smtp_reply.h"
 
 struct smtp_link {
@@ -162,12 +163,13 @@ static enum outcome_reason reason_of(const struct smtp_link *link, CURLcode code
 
 static void add_reply(const struct smtp_link *link, struct outcome *out)
 {
-    const struct smtp_reply *reply = &link->parser.reply;
+    struct smtp_reply reply = link->parser.reply;
 
-    if (!link->parser.complete || reply->code < 400)
+    if (!link->parser.complete || reply.code < 400)
         return;
-    out->code = reply->code;
-    memcpy(out->reply, reply->text, reply->len + 1);
+    smtp_redact_login(&reply, link->settings->user, link->settings->password);
+    out->code = reply.code;
+    memcpy(out->reply, reply.text, reply.len + 1);
 }
 
 static void describe_failure(const struct smtp_link *link, CURLcode code, struct outcome *out)

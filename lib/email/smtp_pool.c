@@ -167,8 +167,7 @@ static void back_off(struct smtp_pool *p)
     if (p->backoff_ms > BACKOFF_MAX_MS)
         p->backoff_ms = BACKOFF_MAX_MS;
     p->reopen_ms = loop_now_ms(p->loop) + p->backoff_ms;
-    /* Without the timer (memory is out) the next mail or the next closed session tries again. */
-    (void)loop_timer_start(p->loop, &p->reopen_timer, p->backoff_ms);
+    loop_timer_start(p->loop, &p->reopen_timer, p->backoff_ms);
 }
 
 static void opening_failed(struct smtp_pool *p, const struct outcome *why)
@@ -261,7 +260,7 @@ static bool paced(struct smtp_pool *p)
     const uint64_t delay_ms = pace_delay_ms(&p->pace, loop_now_ms(p->loop));
 
     if (delay_ms && !loop_timer_running(&p->pace_timer))
-        (void)loop_timer_start(p->loop, &p->pace_timer, delay_ms);
+        loop_timer_start(p->loop, &p->pace_timer, delay_ms);
     return delay_ms > 0;
 }
 

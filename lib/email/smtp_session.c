@@ -47,8 +47,7 @@ static void set_deadline(struct smtp_session *s, uint64_t delay_ms)
     s->deadline_ms = loop_now_ms(s->loop) + delay_ms;
     if (loop_timer_running(&s->timer) && s->timer.due_ms <= s->deadline_ms)
         return;
-    if (!loop_timer_start(s->loop, &s->timer, delay_ms))
-        s->deadline_ms = 0; /* out of memory: settle() ends it, since it can't be bounded */
+    loop_timer_start(s->loop, &s->timer, delay_ms);
 }
 
 /* ---- the end of it ---- */
@@ -240,7 +239,7 @@ static void finish_mail(struct smtp_session *s)
     } else {
         s->state = SESSION_IDLE;
         set_deadline(s, s->settings->idle_timeout_ms);
-        if (!finished->reusable || s->queued || !s->deadline_ms)
+        if (!finished->reusable || s->queued)
             smtp_session_drop(s);
     }
     s->events->finished(s->owner, s, finished);
@@ -254,8 +253,6 @@ static void follow_progress(struct smtp_session *s)
         return;
     s->progress = t->progress;
     set_deadline(s, s->settings->timeout_ms);
-    if (!s->deadline_ms)
-        smtp_transaction_fail(t, REASON_INTERNAL, "out of memory");
 }
 
 /* Tells the owner what has come of it. */
@@ -370,7 +367,7 @@ struct smtp_session *smtp_session_open(struct loop *loop, struct smtp_curl *curl
     smtp_reply_parser_init(&s->parser);
     loop_timer_init(&s->timer, on_timer, s);
     set_deadline(s, settings->connect_timeout_ms);
-    s->link = s->deadline_ms ? smtp_link_open(curl, settings, url, on_link_opened, s, err) : NULL;
+    s->link = smtp_link_open(curl, settings, url, on_link_opened, s, err);
     if (s->link)
         return s;
     loop_timer_stop(loop, &s->timer);

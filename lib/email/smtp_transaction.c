@@ -3,10 +3,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "email/smtp_redact.h"
+
 enum {
     GATHER_BYTES = 16384, /* a stuffed body goes out in pieces of about this size */
     DEADLINE_BYTES =
         1 << 20,       /* each of them gets a deadline of its own (RFC 5321 section 4.5.3.2.5) */
+    REDACT_WHOLLY = 4, /* refusals */
     CODE_CLOSING = 421 /* may be the reply to anything (RFC 5321 section 3.8) */
 };
 
@@ -423,12 +426,16 @@ static void on_unexpected_reply(struct smtp_transaction *t, const struct smtp_re
     finish(t, false);
 }
 
-void smtp_transaction_reply(struct smtp_transaction *t, const struct smtp_reply *reply)
+static bool is_asked(const struct smtp_transaction *t)
+{
+    return t->phase == SMTP_PHASE_ENVELOPE ? t->answered < t->issued
+           : t->phase == SMTP_PHASE_DOT    ? t->dot_started
+                                           : t->phase == SMTP_PHASE_RSET;
+}
+
+static void take_reply(struct smtp_transaction *t, const struct smtp_reply *reply)
 {
     const enum smtp_stage stage = smtp_transaction_stage(t);
-    const bool asked = t->phase == SMTP_PHASE_ENVELOPE ? t->answered < t->issued
-                       : t->phase == SMTP_PHASE_DOT    ? t->dot_started
-                                                       : t->phase == SMTP_PHASE_RSET;
 
     t->heard = true;
     t->progress++;
@@ -438,7 +445,7 @@ void smtp_transaction_reply(struct smtp_transaction *t, const struct smtp_reply 
         if (!t->decided)
             decide_by_reply(t, OUTCOME_RETRY, stage, reply);
         finish(t, false);
-    } else if (!asked) {
+    } else if (!is_asked(t)) {
         on_unexpected_reply(t, reply);
     } else if (t->phase == SMTP_PHASE_ENVELOPE) {
         on_envelope_reply(t, reply);
@@ -447,4 +454,29 @@ void smtp_transaction_reply(struct smtp_transaction *t, const struct smtp_reply 
     } else {
         finish(t, reply->code / 100 == 2 && t->out.len == 0);
     }
+}
+
+/* Replies to 100 recipients must not cost 100 searches of a large mail, and only the first
+ * refusal's text goes any further. */
+static void redact(struct smtp_transaction *t, struct smtp_reply *reply)
+{
+    const struct mail envelope = {.sender = t->mail->sender,
+                                  .recipients = t->mail->recipients,
+                                  .recipients_len = t->mail->recipients_len};
+
+    smtp_redact_mail(reply, t->refused_len < REDACT_WHOLLY ? t->mail : &envelope);
+}
+
+void smtp_transaction_reply(struct smtp_transaction *t, const struct smtp_reply *reply)
+{
+    struct smtp_reply redacted;
+
+    /* Of the others no text is kept, but where nobody asked for them. */
+    if (t->phase == SMTP_PHASE_OVER || (reply->code < 400 && is_asked(t))) {
+        take_reply(t, reply);
+        return;
+    }
+    redacted = *reply;
+    redact(t, &redacted);
+    take_reply(t, &redacted);
 }

@@ -169,8 +169,10 @@ static void go_on(void *ctx)
     finish_all(t, take_done(t, &waiting));
     /* The log is flushed at the end of the tick: look again in the next one, and then now and then.
      */
-    if (written || (waiting && !loop_timer_start(t->loop, &t->timer, POLL_MS)))
+    if (written)
         go_on_soon(t);
+    else if (waiting)
+        loop_timer_start(t->loop, &t->timer, POLL_MS);
 }
 
 /* ---- the transport's interface ---- */

@@ -68,6 +68,15 @@ static void parse_dot(struct slice rest, struct claim_value *out)
     out->takeovers = (uint32_t)takeovers;
 }
 
+static int64_t parked_at(const struct claim_object *object)
+{
+    int64_t unix_ms;
+
+    return slice_is(object->reason, "ambiguous") && rfc3339_parse(object->dead_at, &unix_ms)
+               ? unix_ms
+               : 0;
+}
+
 static void parse_final(struct slice value, struct claim_value *out)
 {
     struct claim_object object;
@@ -82,9 +91,12 @@ static void parse_final(struct slice value, struct claim_value *out)
         return;
     out->token = object.token;
     out->fp = fingerprint(object.fp);
+    if (out->kind == CLAIM_KIND_DEAD)
+        out->parked_unix_ms = parked_at(&object);
     if (out->kind == CLAIM_KIND_DEAD && object.partition >= INT32_MIN &&
         object.partition <= INT32_MAX)
-        out->dead = (struct coordinates){object.topic, (int32_t)object.partition, object.offset};
+        out->dead = (struct coordinates){
+            .topic = object.topic, .partition = (int32_t)object.partition, .offset = object.offset};
 }
 
 void claim_value_parse(struct slice value, struct claim_value *out)
@@ -100,10 +112,14 @@ void claim_value_parse(struct slice value, struct claim_value *out)
         parse_final(value, out);
 }
 
-static bool same_record(const struct coordinates *a, const struct coordinates *b)
+/* A record that is not known may be any of its topic's. */
+static bool same_record(const struct coordinates *dead, const struct coordinates *record)
 {
-    return a->topic.ptr && b->topic.ptr && slice_equal(a->topic, b->topic) &&
-           a->partition == b->partition && a->offset == b->offset;
+    if (!dead->topic.ptr || !record->topic.ptr || !slice_equal(dead->topic, record->topic))
+        return false;
+    if (record->partition < 0)
+        return dead->partition >= 0;
+    return dead->partition == record->partition && dead->offset == record->offset;
 }
 
 enum claim_decision claim_decide(const struct claim_value *found, struct slice token,
@@ -119,7 +135,12 @@ enum claim_decision claim_decide(const struct claim_value *found, struct slice t
         return ours ? CLAIM_DECIDE_OURS : conflict ? CLAIM_DECIDE_CONFLICT : CLAIM_DECIDE_TAKE;
     case CLAIM_KIND_SENT: return conflict ? CLAIM_DECIDE_CONFLICT : CLAIM_DECIDE_DUPLICATE;
     case CLAIM_KIND_DEAD:
-        return same_record(&found->dead, record) ? CLAIM_DECIDE_SETTLED : CLAIM_DECIDE_OVER_DEAD;
+        if (same_record(&found->dead, record))
+            return CLAIM_DECIDE_SETTLED;
+        return !conflict && record->topic.ptr && record->published_unix_ms > 0 &&
+                       record->published_unix_ms <= found->parked_unix_ms
+                   ? CLAIM_DECIDE_PARKED
+                   : CLAIM_DECIDE_OVER_DEAD;
     case CLAIM_KIND_UNREADABLE: break;
     }
     return CLAIM_DECIDE_UNREADABLE;

@@ -19,14 +19,18 @@
 
 enum { CLAIM_TOKEN_SIZE = 96, CLAIM_FP_LEN = 32 };
 
-#define CLAIM_KEY_PREFIX "email:sent:"
+#define CLAIM_KEY_PREFIX "email:sent:"   /* and the messageID */
+#define CLAIM_PLACE_PREFIX "email:dead:" /* and a record's place, where it has no messageID */
 
 /* Where a record stands in Kafka; what a dead letter's mark settles. topic is NULL for an event
- * that came from no record (the producer library's direct send). */
+ * that came from no record (the producer library's direct send), partition -1 where it is not known
+ * which record it is (a direct send of what Kafka may have taken): any record's dead letter settles
+ * that one. */
 struct coordinates {
     struct slice topic;
     int32_t partition;
     int64_t offset;
+    int64_t published_unix_ms; /* of the record that claims; 0: unknown, or published on purpose */
 };
 
 enum claim_kind {
@@ -44,6 +48,7 @@ struct claim_value { /* slices point into the value that was parsed */
     int64_t deadline_unix_ms;
     uint32_t takeovers;
     struct coordinates dead; /* CLAIM_KIND_DEAD */
+    int64_t parked_unix_ms;  /* CLAIM_KIND_DEAD: when, where the reason is `ambiguous`; else 0 */
 };
 
 /* Never fails: what cannot be read is CLAIM_KIND_UNREADABLE. A sent object without a fingerprint
@@ -55,6 +60,8 @@ enum claim_decision {
     CLAIM_DECIDE_DUPLICATE, /* sent, with our fingerprint or none */
     CLAIM_DECIDE_CONFLICT,  /* another fingerprint */
     CLAIM_DECIDE_SETTLED,   /* dead letter of exactly this record written */
+    CLAIM_DECIDE_PARKED, /* its mail was parked as ambiguous after this record was published: a copy
+                            of the same mail, not somebody's decision to send it again */
     CLAIM_DECIDE_OVER_DEAD, /* dead letter of another record: claim over it, if it still stands
                                there */
     CLAIM_DECIDE_WAIT,      /* live foreign claim */

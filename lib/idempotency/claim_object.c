@@ -121,6 +121,8 @@ static bool read_member(struct cursor *c, struct slice name, struct claim_object
         {"token", &out->token, NULL},
         {"fp", &out->fp, NULL},
         {"topic", &out->topic, NULL},
+        {"reason", &out->reason, NULL},
+        {"deadAt", &out->dead_at, NULL},
         {"partition", NULL, &out->partition},
         {"offset", NULL, &out->offset},
     };

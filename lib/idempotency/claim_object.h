@@ -10,7 +10,7 @@
 
 struct claim_object { /* slices point into the text, escapes undecoded; absent where the member is
                        */
-    struct slice state, token, fp, topic;
+    struct slice state, token, fp, topic, reason, dead_at;
     int64_t partition, offset; /* -1 where absent or no integer */
 };
 

@@ -73,7 +73,7 @@ static struct answer *begin(struct store *base, const struct claim *c, claim_fn 
                                  .store = STORE_UNAVAILABLE};
     buf_clear(&s->key);
     buf_clear(&s->value);
-    buf_add_str(&s->key, CLAIM_KEY_PREFIX);
+    buf_add_str(&s->key, c->by_place ? CLAIM_PLACE_PREFIX : CLAIM_KEY_PREFIX);
     buf_add_slice(&s->key, c->message_id);
     answer_queue_push(&s->answers, &op->answer);
     return s->key.failed ? NULL : &op->answer;
@@ -176,6 +176,7 @@ static void claim_found(struct memory_store *s, const struct claim *c, struct sl
     case CLAIM_DECIDE_DUPLICATE: out->verdict = CLAIM_DUPLICATE; break;
     case CLAIM_DECIDE_CONFLICT: out->verdict = CLAIM_CONFLICT; break;
     case CLAIM_DECIDE_SETTLED: out->verdict = CLAIM_SETTLED; break;
+    case CLAIM_DECIDE_PARKED: out->verdict = CLAIM_PARKED; break;
     case CLAIM_DECIDE_OVER_DEAD: win(s, c, out); break;
     case CLAIM_DECIDE_WAIT: wait(s, (int64_t)left_ms, out); break;
     case CLAIM_DECIDE_TAKE: take(s, c, &found, out); break;
@@ -296,8 +297,7 @@ static void on_sweep(void *ctx)
     struct memory_store *s = ctx;
 
     memory_table_sweep(s->table, loop_now_ms(s->loop));
-    if (!loop_timer_start(s->loop, &s->sweep_timer, SWEEP_MS))
-        log_error("Out of memory: expired idempotency records are no longer swept");
+    loop_timer_start(s->loop, &s->sweep_timer, SWEEP_MS);
 }
 
 static void on_delivered(void *ctx)
@@ -354,10 +354,10 @@ struct store *memory_store_new(struct loop *loop, const struct store_settings *s
     answer_queue_init(&s->answers, loop, recycle_op, on_delivered, s);
     loop_timer_init(&s->sweep_timer, on_sweep, s);
     s->table = memory_table_new(settings->lease_ms, settings->ttl_ms, err);
-    if (!s->table || !loop_timer_start(loop, &s->sweep_timer, SWEEP_MS)) {
-        error_set(err, "out of memory");
+    if (!s->table) {
         memory_destroy(&s->base);
         return NULL;
     }
+    loop_timer_start(loop, &s->sweep_timer, SWEEP_MS);
     return &s->base;
 }

@@ -18,13 +18,6 @@
 
 enum { MIN_BACKOFF_MS = 50, MAX_BACKOFF_MS = 2000, CONNECT_TIMEOUT_MS = 5000, READ_GRACE = 10 };
 
-/* A timer that even fires (at once) where the loop has no memory for it: callbacks look at the time
- * themselves. */
-struct alarm {
-    struct loop_timer timer;
-    struct loop_task task;
-};
-
 struct redis_connection {
     struct loop *loop;
     struct redis_connection_settings settings;
@@ -32,8 +25,8 @@ struct redis_connection {
 
     struct redis_resolve resolve;
     struct redis_addresses addresses;
-    unsigned address_next;      /* the one to try next */
-    struct alarm attempt_alarm; /* the next attempt, or the running one's deadline */
+    unsigned address_next;           /* the one to try next */
+    struct loop_timer attempt_timer; /* the next attempt, or the running one's deadline */
     uint64_t backoff_ms, random;
 
     redisAsyncContext
@@ -47,26 +40,9 @@ struct redis_connection {
 
     struct redis_request *oldest,
         *newest; /* open ones by deadline, which is the order they were begun in */
-    struct alarm deadline_alarm;
+    struct loop_timer deadline_timer;
     unsigned grace;
 };
-
-static void alarm_start(struct loop *loop, struct alarm *a, uint64_t delay_ms)
-{
-    if (!loop_timer_start(loop, &a->timer, delay_ms))
-        loop_defer(loop, &a->task, a->timer.fn, a->timer.ctx);
-}
-
-static void alarm_stop(struct loop *loop, struct alarm *a)
-{
-    loop_timer_stop(loop, &a->timer);
-    loop_undefer(loop, &a->task);
-}
-
-static bool alarm_running(const struct alarm *a)
-{
-    return loop_timer_running(&a->timer) || a->task.queued;
-}
 
 /* ---- hiredis' hooks ---- */
 
@@ -127,7 +103,7 @@ static void on_cleanup(void *ctx)
     loop_fd_remove(c->loop, &c->watcher);
     loop_undefer(c->loop, &c->write_task);
     loop_undefer(c->loop, &c->free_task);
-    alarm_stop(c->loop, &c->attempt_alarm);
+    loop_timer_stop(c->loop, &c->attempt_timer);
     c->ac = NULL;
     if (!c->destroying)
         lose(c, reason);
@@ -142,7 +118,7 @@ static void on_connect(const redisAsyncContext *ac, int status)
         return;                                                            /* on_cleanup follows */
     (void)setsockopt(ac->c.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* only for speed */
     c->connected = true;
-    alarm_stop(c->loop, &c->attempt_alarm);
+    loop_timer_stop(c->loop, &c->attempt_timer);
     c->settings.on_open(c->settings.ctx);
 }
 
@@ -215,12 +191,12 @@ static void lose(struct redis_connection *c, const char *reason)
     char text[320];
 
     if (!c->connected && c->address_next < c->addresses.count) {
-        alarm_start(c->loop, &c->attempt_alarm, 0);
+        loop_timer_start(c->loop, &c->attempt_timer, 0);
         return;
     }
     c->addresses.count = c->address_next = 0; /* the name may mean another server next time */
     c->backoff_ms = c->backoff_ms * 2 > MAX_BACKOFF_MS ? MAX_BACKOFF_MS : c->backoff_ms * 2;
-    alarm_start(c->loop, &c->attempt_alarm, delay_ms);
+    loop_timer_start(c->loop, &c->attempt_timer, delay_ms);
     if (c->connected)
         snprintf(text, sizeof(text), "%s", reason);
     else
@@ -234,7 +210,7 @@ static void connect_next(struct redis_connection *c)
     struct error err = {0};
 
     if (begin_context(c, c->addresses.text[c->address_next++], &err))
-        alarm_start(c->loop, &c->attempt_alarm, CONNECT_TIMEOUT_MS);
+        loop_timer_start(c->loop, &c->attempt_timer, CONNECT_TIMEOUT_MS);
     else
         lose(c, err.text);
 }
@@ -294,10 +270,10 @@ static void on_deadline(void *ctx)
         return;
     if (now_ms < c->oldest->deadline_ms) {
         c->grace = 0;
-        alarm_start(c->loop, &c->deadline_alarm, c->oldest->deadline_ms - now_ms);
+        loop_timer_start(c->loop, &c->deadline_timer, c->oldest->deadline_ms - now_ms);
     } else if (replies_wait(c)) {
         c->grace++;
-        alarm_start(c->loop, &c->deadline_alarm, 0);
+        loop_timer_start(c->loop, &c->deadline_timer, 0);
     } else {
         c->grace = 0;
         snprintf(text, sizeof(text), "no answer within %llu ms",
@@ -318,8 +294,8 @@ void redis_request_begin(struct redis_connection *c, struct redis_request *r, re
     else
         c->oldest = r;
     c->newest = r;
-    if (!alarm_running(&c->deadline_alarm))
-        alarm_start(c->loop, &c->deadline_alarm, c->settings.timeout_ms);
+    if (!loop_timer_running(&c->deadline_timer))
+        loop_timer_start(c->loop, &c->deadline_timer, c->settings.timeout_ms);
 }
 
 void redis_request_end(struct redis_connection *c, struct redis_request *r)
@@ -406,8 +382,8 @@ struct redis_connection *redis_connection_new(struct loop *loop,
     c->settings = *settings;
     c->backoff_ms = MIN_BACKOFF_MS;
     c->random = store_random_seed();
-    loop_timer_init(&c->attempt_alarm.timer, on_attempt_timer, c);
-    loop_timer_init(&c->deadline_alarm.timer, on_deadline, c);
+    loop_timer_init(&c->attempt_timer, on_attempt_timer, c);
+    loop_timer_init(&c->deadline_timer, on_deadline, c);
     if (settings->tls) {
         c->tls = redis_tls_new(err);
         if (!c->tls) {
@@ -415,7 +391,7 @@ struct redis_connection *redis_connection_new(struct loop *loop,
             return NULL;
         }
     }
-    alarm_start(loop, &c->attempt_alarm, 0);
+    loop_timer_start(loop, &c->attempt_timer, 0);
     return c;
 }
 
@@ -426,8 +402,8 @@ void redis_connection_destroy(struct redis_connection *c)
     c->destroying = true;
     redis_resolve_cancel(&c->resolve);
     free_context(c);
-    alarm_stop(c->loop, &c->attempt_alarm);
-    alarm_stop(c->loop, &c->deadline_alarm);
+    loop_timer_stop(c->loop, &c->attempt_timer);
+    loop_timer_stop(c->loop, &c->deadline_timer);
     redis_tls_destroy(c->tls);
     free(c);
 }

@@ -52,11 +52,9 @@ static void enter(struct redis_health *h, enum redis_condition condition, const 
         loop_defer(h->loop, &h->changed_task, tell_changed, h);
 }
 
-/* Where there is no memory for the timer the connection is dropped, which starts all over. */
 static void start_timer(struct redis_health *h)
 {
-    if (!loop_timer_start(h->loop, &h->timer, REFRESH_MS))
-        redis_connection_drop(h->connection, "out of memory");
+    loop_timer_start(h->loop, &h->timer, REFRESH_MS);
 }
 
 /* ---- replies ---- */
@@ -113,8 +111,11 @@ static void set_cause(struct redis_health *h, const char *doing, struct slice er
     if (h->cause[0])
         return;
     snprintf(text, sizeof(text), "%.*s", SLICE_ARG(error));
-    /* "unknown command" quotes the arguments. */
-    if (password && password[0] && (strstr(text, password) || strstr(text, "beginning with")))
+    /* "unknown command" quotes the arguments. Looked for in all of it: a password that is cut is
+     * one too. */
+    if (password && password[0] &&
+        (memmem(error.ptr, error.len, password, strlen(password)) ||
+         strstr(text, "beginning with")))
         snprintf(text, sizeof(text), "the server rejects the command");
     snprintf(h->cause, sizeof(h->cause), "%s%s", doing, text);
 }

@@ -226,6 +226,7 @@ static void on_found(struct redis_op *op, struct slice found)
     case CLAIM_DECIDE_DUPLICATE: finish_claim(op, CLAIM_DUPLICATE, 0, 0); return;
     case CLAIM_DECIDE_CONFLICT: finish_claim(op, CLAIM_CONFLICT, 0, 0); return;
     case CLAIM_DECIDE_SETTLED: finish_claim(op, CLAIM_SETTLED, 0, 0); return;
+    case CLAIM_DECIDE_PARKED: finish_claim(op, CLAIM_PARKED, 0, 0); return;
     case CLAIM_DECIDE_OVER_DEAD: act_on_found(op, STEP_OVER, SCRIPT_CLAIM_OVER, found); return;
     case CLAIM_DECIDE_WAIT: ask_ttl(op); return;
     case CLAIM_DECIDE_TAKE: act_on_found(op, STEP_TAKE, SCRIPT_TAKE, found); return;
@@ -321,7 +322,7 @@ static struct redis_op *begin(struct store *base, const struct claim *c, claim_f
     op->with_source = false;
     buf_clear(&op->value);
     buf_clear(&op->key);
-    buf_add_str(&op->key, CLAIM_KEY_PREFIX);
+    buf_add_str(&op->key, c->by_place ? CLAIM_PLACE_PREFIX : CLAIM_KEY_PREFIX);
     buf_add_slice(&op->key, c->message_id);
     buf_add(&op->value, "", 0); /* hiredis wants a pointer even for nothing */
     if (op->key.failed || op->value.failed || s->health.condition != REDIS_UP) {

@@ -19,6 +19,7 @@
 
 struct claim { /* one attempt's claim on one event's key */
     struct slice message_id;
+    bool by_place;                /* that is no messageID but the place of a record that has none */
     char token[CLAIM_TOKEN_SIZE]; /* unique per attempt: store_new_token */
     char fp[CLAIM_FP_LEN + 1];
     struct coordinates record;
@@ -31,6 +32,7 @@ enum claim_verdict {
     CLAIM_DUPLICATE,
     CLAIM_SETTLED,
     CLAIM_CONFLICT,
+    CLAIM_PARKED,     /* another record of this mail was parked, whose outcome nobody knows */
     CLAIM_BUSY,       /* look again after wait_ms */
     CLAIM_UNREADABLE, /* the same, and raise an alarm */
     CLAIM_UNAVAILABLE

@@ -59,9 +59,8 @@ static void on_store_timer(void *ctx)
 
 static void store_soon(struct consumer *c)
 {
-    if (!loop_timer_running(&c->store_timer) &&
-        !loop_timer_start(c->loop, &c->store_timer, STORE_MS))
-        kafka_client_fail(&c->client, "out of memory");
+    if (!loop_timer_running(&c->store_timer))
+        loop_timer_start(c->loop, &c->store_timer, STORE_MS);
 }
 
 /* ---- events ---- */
@@ -132,6 +131,33 @@ static void on_drained(void *ctx)
         kafka_client_hurry(&c->client, CLOSING_LOOK_MS);
 }
 
+/* librdkafka never commits backwards by itself. But where the committed offset lies beyond what the
+ * topic has (it was truncated, or somebody set it), reading began anew at an earlier one: left
+ * where it is, a restart would skip what is not finished below it, once the topic has grown that
+ * far. */
+static void commit_backwards(struct consumer *c)
+{
+    rd_kafka_topic_partition_list_t *list = NULL;
+
+    for (size_t i = 0; i < c->partitions_len; i++) {
+        const struct partition *p = c->partitions[i];
+        const int64_t watermark = tracker_watermark(p->tracker);
+        if (p->leaving || watermark < 0 || watermark >= p->committed)
+            continue;
+        log_warn("Committed offset is beyond what was read, going back", LOG_STR("topic", c->topic),
+                 LOG_INT("partition", p->id), LOG_INT("committed", p->committed),
+                 LOG_INT("offset", watermark));
+        if (!list)
+            list = rd_kafka_topic_partition_list_new((int)c->partitions_len);
+        rd_kafka_topic_partition_list_add(list, c->topic, p->id)->offset = watermark;
+    }
+    if (!list)
+        return;
+    /* Asynchronous; where it fails, the next statistics bring us here again. */
+    (void)rd_kafka_commit(c->client.rk, list, 1);
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
 static void on_stats(void *ctx, const struct kafka_stats *stats)
 {
     struct consumer *c = ctx;
@@ -140,6 +166,8 @@ static void on_stats(void *ctx, const struct kafka_stats *stats)
         c->trouble[0] = '\0';
     for (size_t i = 0; i < c->partitions_len; i++)
         c->partitions[i]->committed = kafka_stats_committed(stats, c->topic, c->partitions[i]->id);
+    if (!c->closing)
+        commit_backwards(c);
 }
 
 static void on_fatal(void *ctx, const char *reason)

@@ -55,7 +55,7 @@ void consumer_fetch_init(struct consumer *c)
 void consumer_fetch_soon(struct consumer *c)
 {
     if (c->handle && !loop_timer_running(&c->fetch_timer))
-        (void)loop_timer_start(c->loop, &c->fetch_timer, LOOK_MS);
+        loop_timer_start(c->loop, &c->fetch_timer, LOOK_MS);
 }
 
 void consumer_fetch_cleanup(struct consumer *c)

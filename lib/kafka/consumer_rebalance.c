@@ -202,8 +202,8 @@ static void on_revoke(struct consumer *c, const rd_kafka_topic_partition_list_t 
         consumer_settle(c);
     else if (c->closing) /* the caller has waited already for what it wanted to wait for */
         loop_defer(c->loop, &c->settle_task, consumer_let_go, c);
-    else if (!loop_timer_start(c->loop, &c->grace_timer, c->revoke_grace_ms))
-        let_go(c);
+    else
+        loop_timer_start(c->loop, &c->grace_timer, c->revoke_grace_ms);
 }
 
 void consumer_on_rebalance(struct consumer *c, struct rd_kafka_op_s *event)

@@ -21,7 +21,9 @@ struct letter {
     void *ctx;
     bool failed;
     char error[128];
-    struct dlq_cut cut; /* what had to be left out so far */
+    struct dlq_cut cut;        /* what had to be left out so far */
+    int64_t record_unix_ms;    /* the original's time */
+    int64_t timestamp_unix_ms; /* 0: now, by librdkafka */
 };
 
 struct dlq {
@@ -125,12 +127,12 @@ static rd_kafka_resp_err_t produce(struct letter *letter, const struct dlq_parce
     if (!headers)
         return RD_KAFKA_RESP_ERR__FAIL;
     /* Everything is copied, as RD_KAFKA_MSG_F_COPY says; the headers are taken over on success. */
-    code =
-        rd_kafka_producev(letter->dlq->client.rk, RD_KAFKA_V_TOPIC(letter->dlq->topic),
-                          RD_KAFKA_V_KEY(parcel->key.ptr, parcel->key.len),
-                          RD_KAFKA_V_VALUE((void *)(uintptr_t)parcel->value.ptr, parcel->value.len),
-                          RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_HEADERS(headers),
-                          RD_KAFKA_V_OPAQUE(letter), RD_KAFKA_V_END);
+    code = rd_kafka_producev(
+        letter->dlq->client.rk, RD_KAFKA_V_TOPIC(letter->dlq->topic),
+        RD_KAFKA_V_KEY(parcel->key.ptr, parcel->key.len),
+        RD_KAFKA_V_VALUE((void *)(uintptr_t)parcel->value.ptr, parcel->value.len),
+        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_HEADERS(headers),
+        RD_KAFKA_V_TIMESTAMP(letter->timestamp_unix_ms), RD_KAFKA_V_OPAQUE(letter), RD_KAFKA_V_END);
     if (code)
         rd_kafka_headers_destroy(headers);
     return code;
@@ -174,6 +176,7 @@ void dlq_produce(struct dlq *d, const struct dead_letter *dead, dlq_fn fn, void 
         kafka_client_fail(&d->client, "out of memory");
         return;
     }
+    letter->record_unix_ms = dead->record->timestamp_unix_ms;
     arena_init(&arena);
     if (dead_letter_headers(&arena, dead, &parcel.headers, &parcel.headers_len))
         send_parcel(letter, &arena, &parcel);
@@ -206,8 +209,8 @@ static bool headers_of(struct arena *arena, const rd_kafka_message_t *message,
     return true;
 }
 
-/* The broker alone knows what is too large for it (message.max.bytes, max.message.bytes). */
-static void send_smaller(struct letter *letter, const rd_kafka_message_t *message)
+/* Produces a refused letter once more: cut, or as it was. */
+static void send_again(struct letter *letter, const rd_kafka_message_t *message, bool cut)
 {
     struct dlq_parcel parcel = {.key = slice_of(message->key, message->key_len),
                                 .value = slice_of(message->payload, message->len)};
@@ -216,11 +219,22 @@ static void send_smaller(struct letter *letter, const rd_kafka_message_t *messag
     arena_init(&arena);
     if (!headers_of(&arena, message, &parcel))
         fail_later(letter, "out of memory");
-    else if (dlq_parcel_cut(&arena, &parcel, &letter->cut))
+    else if (!cut || dlq_parcel_cut(&arena, &parcel, &letter->cut))
         send_parcel(letter, &arena, &parcel);
     else
         fail_later(letter, "too large for the topic, even without key, value and headers");
     arena_cleanup(&arena);
+}
+
+/* A broker refuses records that are from the future by its clock: where ours is wrong, the original
+ * record's time was good enough for it. */
+static bool is_of_another_time(struct letter *letter, rd_kafka_resp_err_t code)
+{
+    if (code != RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP || letter->timestamp_unix_ms != 0 ||
+        letter->record_unix_ms <= 0)
+        return false;
+    letter->timestamp_unix_ms = letter->record_unix_ms;
+    return true;
 }
 
 static void on_report(const rd_kafka_message_t *message)
@@ -230,8 +244,10 @@ static void on_report(const rd_kafka_message_t *message)
 
     if (!message->err)
         letter_end(letter, true, "");
-    else if (too_large(message->err))
-        send_smaller(letter, message);
+    else if (too_large(message->err)) /* the broker alone knows (max.message.bytes) */
+        send_again(letter, message, true);
+    else if (is_of_another_time(letter, message->err))
+        send_again(letter, message, false);
     else
         letter_end(letter, false, reason_of(letter->dlq, message->err, text, sizeof(text)));
 }

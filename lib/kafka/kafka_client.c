@@ -76,16 +76,21 @@ void kafka_client_fail(struct kafka_client *client, const char *reason)
     loop_defer(client->loop, &client->fatal_task, run_fatal, client);
 }
 
-/* True where the error is one that both kinds treat alike. */
-static bool on_error(struct kafka_client *client, rd_kafka_event_t *event)
+/* A fatal error comes as an event with whatever code it has (a fenced consumer's is
+ * FENCED_INSTANCE_ID, not _FATAL), so it is asked for. */
+static void look_for_fatal(struct kafka_client *client)
 {
     char reason[256];
 
-    switch (rd_kafka_event_error(event)) {
-    case RD_KAFKA_RESP_ERR__FATAL:
-        rd_kafka_fatal_error(client->rk, reason, sizeof(reason));
+    if (rd_kafka_fatal_error(client->rk, reason, sizeof(reason)))
         kafka_client_fail(client, reason);
-        return true;
+}
+
+/* True where the error is one that both kinds treat alike. */
+static bool on_error(struct kafka_client *client, rd_kafka_event_t *event)
+{
+    switch (rd_kafka_event_error(event)) {
+    case RD_KAFKA_RESP_ERR__FATAL: return true; /* see look_for_fatal */
     case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
         client->up = false; /* and the error tells why, from the connection that failed last */
         if (!client->error[0])
@@ -124,6 +129,7 @@ static void drain(struct kafka_client *client)
         dispatch(client, event);
         rd_kafka_event_destroy(event);
     }
+    look_for_fatal(client);
     client->hooks->drained(client->ctx);
 }
 
@@ -148,8 +154,7 @@ static void on_timer(void *ctx)
 
 void kafka_client_hurry(struct kafka_client *client, uint64_t delay_ms)
 {
-    if (!loop_timer_start(client->loop, &client->timer, delay_ms))
-        kafka_client_fail(client, "out of memory");
+    loop_timer_start(client->loop, &client->timer, delay_ms);
 }
 
 void kafka_client_watch(struct kafka_client *client, struct rd_kafka_queue_s *queue)
@@ -237,14 +242,14 @@ void kafka_handle_destroy(struct rd_kafka_s *rk, unsigned max_ms)
         destroy_thread(rk);
         return;
     }
-    clock_gettime(CLOCK_REALTIME, &deadline);
+    clock_gettime(CLOCK_MONOTONIC, &deadline);
     deadline.tv_sec += max_ms / 1000;
     deadline.tv_nsec += (long)(max_ms % 1000) * 1000000;
     if (deadline.tv_nsec >= 1000000000) {
         deadline.tv_nsec -= 1000000000;
         deadline.tv_sec++;
     }
-    if (pthread_timedjoin_np(thread, NULL, &deadline) != 0)
+    if (pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &deadline) != 0)
         pthread_detach(thread);
 }
 

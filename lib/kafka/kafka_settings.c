@@ -5,6 +5,7 @@
 
 #include <librdkafka/rdkafka.h>
 
+#include "base/config.h"
 #include "kafka/kafka_client.h"
 
 /* What the delivery guarantees rest on: which offsets are committed and when, that a dead letter is
@@ -72,8 +73,7 @@ static bool set_quietly(rd_kafka_conf_t *conf, const struct kafka_property *p, s
 
     if (set(conf, p, &inner))
         return true;
-    if (*p->value && strlen(p->value) > 2 && strstr(inner.text, p->value) &&
-        (strstr(p->name, "password") || strstr(p->name, "secret") || strstr(p->name, "pem")))
+    if (config_property_is_secret(p->name))
         return error_set(err, "%s: not a valid value", p->name);
     return error_set(err, "%s", inner.text);
 }

@@ -132,9 +132,37 @@ static bool find_ends(struct topic_reader *r, struct error *err)
     return true;
 }
 
+/* The broker that keeps a group's offsets is being found or is starting, as in a cluster whose
+ * first group this is. librdkafka hands that on. */
+static bool is_passing(rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR_NOT_COORDINATOR ||
+           code == RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE ||
+           code == RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS;
+}
+
+static bool notes_are_to_come(const struct topic_reader *r, rd_kafka_resp_err_t code)
+{
+    for (size_t i = 0; !code && i < r->len; i++)
+        code = r->committed->elems[i].err;
+    return is_passing(code);
+}
+
+static rd_kafka_resp_err_t ask_for_notes(struct topic_reader *r)
+{
+    const uint64_t end_ms = clock_monotonic_ms() + (uint64_t)r->timeout_ms;
+    rd_kafka_resp_err_t code = rd_kafka_committed(r->rk, r->committed, r->timeout_ms);
+
+    while (notes_are_to_come(r, code) && clock_monotonic_ms() < end_ms) {
+        rd_kafka_poll(r->rk, POLL_MS);
+        code = rd_kafka_committed(r->rk, r->committed, r->timeout_ms);
+    }
+    return code;
+}
+
 static bool find_notes(struct topic_reader *r, struct error *err)
 {
-    const rd_kafka_resp_err_t code = rd_kafka_committed(r->rk, r->committed, r->timeout_ms);
+    const rd_kafka_resp_err_t code = ask_for_notes(r);
 
     if (code)
         return error_set(err, "committed offsets: %s", reason_of(r, code));

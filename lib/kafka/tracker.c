@@ -89,10 +89,10 @@ bool tracker_begin(struct tracker *t, int64_t offset)
 
 static struct entry *find(struct tracker *t, int64_t offset)
 {
-    struct entry *e = t->entries + t->head;
+    struct entry *e = t->len ? t->entries + t->head : NULL;
     size_t low = 0, high = t->len;
 
-    if (!t->len || offset < e->offset)
+    if (!e || offset < e->offset)
         return NULL;
     /* Offsets differ by at least one, so it is at most this far in; without gaps it is exactly
      * there. */

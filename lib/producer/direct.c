@@ -71,6 +71,8 @@ static void on_settled(void *ctx, const struct record *record, enum pipeline_res
     d->under_way--;
     if (mine == DIRECT_FAILED && in_doubt)
         mine = DIRECT_UNKNOWN;
+    if (result == PIPELINE_DEAD && !item->error[0])
+        snprintf(item->error, sizeof(item->error), "its dead letter is written already");
     store_state(d->store, &store);
     if (result == PIPELINE_ABANDONED)
         snprintf(item->error, sizeof(item->error), "%s%s",
@@ -107,7 +109,7 @@ static void give_up_slots(struct direct *d, uint64_t until)
 static void start_patience_timer(struct direct *d)
 {
     if (!loop_timer_running(&d->patience_timer))
-        (void)loop_timer_start(d->loop, &d->patience_timer, SLOT_MS);
+        loop_timer_start(d->loop, &d->patience_timer, SLOT_MS);
 }
 
 static void look_at_outage(struct direct *d)
@@ -146,14 +148,17 @@ static void on_patience_timer(void *ctx)
 void direct_send(struct direct *d, struct direct_item *item, struct slice key, struct slice json,
                  bool strict)
 {
-    const struct record record = {.topic = slice_of("", 0),
-                                  .partition = -1,
-                                  .offset = -1,
-                                  .timestamp_unix_ms = clock_unix_ms(),
-                                  .key = key,
-                                  .value = json,
-                                  .generation = d->slot,
-                                  .cookie = item};
+    /* Kafka's copy, where there is one, is the same publication: a dead letter of that one is also
+     * this one's end. Without a copy it is not, and a new attempt is due. */
+    const struct record record = {
+        .topic = slice_str(strict ? d->settings.config->kafka_topic_events : ""),
+        .partition = -1,
+        .offset = -1,
+        .timestamp_unix_ms = clock_unix_ms(),
+        .key = key,
+        .value = json,
+        .generation = d->slot,
+        .cookie = item};
 
     item->direct = d;
     if (d->under_way++ == 0)
@@ -238,6 +243,7 @@ static struct pipeline *new_pipeline(struct direct *d, bool fail_open, struct er
                                          .metrics = &d->metrics};
 
     policy.fail_open = fail_open;
+    policy.keep_doubt = true;
     settings.policy = policy;
     return pipeline_new(&settings, &parts, &callbacks, d, err);
 }

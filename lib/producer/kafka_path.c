@@ -102,7 +102,7 @@ static void on_fatal(void *ctx, const char *reason)
     log_error("Kafka producer failed, a new one is made", LOG_STR("error", reason));
     p->usable = false;
     kafka_path_give_up(p);
-    (void)loop_timer_start(p->loop, &p->restart_timer, RESTART_MS);
+    loop_timer_start(p->loop, &p->restart_timer, RESTART_MS);
 }
 
 /* ---- start and end ---- */
@@ -170,7 +170,7 @@ static void on_restart_timer(void *ctx)
         stop(p);
         log_error("Kafka producer cannot be made", LOG_STR("error", err.text));
     }
-    (void)loop_timer_start(p->loop, &p->restart_timer, RESTART_MS);
+    loop_timer_start(p->loop, &p->restart_timer, RESTART_MS);
 }
 
 struct kafka_path *kafka_path_new(struct loop *loop, const struct kafka_path_settings *settings,

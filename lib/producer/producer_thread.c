@@ -149,8 +149,7 @@ static void begin_stop(email_producer *p, bool all_told)
         kafka_path_give_up(p->kafka_path);
     if (p->direct)
         direct_give_up(p->direct);
-    if (!loop_timer_start(p->loop, &p->grace_timer, GRACE_MS))
-        loop_stop(p->loop);
+    loop_timer_start(p->loop, &p->grace_timer, GRACE_MS);
 }
 
 static void on_wake(void *ctx)

@@ -21,7 +21,7 @@ POM = Path(__file__).resolve().parent.parent / "kafka" / "pom.xml"
 Record = namedtuple("Record", "partition offset key value headers")
 
 
-def _cache_dir():
+def cache_dir():
     chosen = os.environ.get("EMAIL_TEST_CACHE")
     if chosen:
         return Path(chosen)
@@ -36,7 +36,7 @@ def _kafka_version():
 
 def kafka_jars():
     """The folder with the jars; filled from Maven's repository by whoever comes first."""
-    cache = _cache_dir()
+    cache = cache_dir()
     jars = cache / ("kafka-" + _kafka_version())
     if jars.is_dir():
         return jars

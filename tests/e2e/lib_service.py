@@ -19,7 +19,7 @@ SANITIZERS = {
     # A report ends the program with a status that nothing else uses.
     "ASAN_OPTIONS": "detect_leaks=1:exitcode=99:detect_stack_use_after_return=1:strict_string_checks=1",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1:exitcode=99",
-    "TSAN_OPTIONS": "exitcode=99:halt_on_error=1",
+    "TSAN_OPTIONS": "exitcode=99:halt_on_error=1:ignore_noninstrumented_modules=1",
 }
 SANITIZER_REPORTS = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error:",
                      "WARNING: ThreadSanitizer")
@@ -61,7 +61,8 @@ class EmailService:
     def executable(self):
         return program("email-service")
 
-    def __init__(self, folder, env, *args):
+    def __init__(self, folder, env, *args, stdout=None):
+        """stdout: a file descriptor for the log, which nobody parses then."""
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.port = int(env.get(self.PREFIX + "_PORT") or free_port())
@@ -73,8 +74,9 @@ class EmailService:
         self._killed = False
         self._checked = False
         self.process = Process([self.executable(), *args], env=dict(SANITIZERS, **self.env),
-                               cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        self._stdout = LineReader(self.process.popen.stdout, self._on_line)
+                               cwd=self.folder, stdout=subprocess.PIPE if stdout is None else stdout,
+                               stderr=subprocess.PIPE)
+        self._stdout = LineReader(self.process.popen.stdout or open(os.devnull, "rb"), self._on_line)
         self._stderr = LineReader(self.process.popen.stderr)
 
     # ---- log ----

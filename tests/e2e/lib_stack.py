@@ -116,17 +116,17 @@ class Stack:
     def committed(self):
         return self.kafka.committed(self.group, self.topic)
 
-    def mark(self, message_id):
+    def mark(self, message_id, prefix="email:sent:"):
         """The dedup key's value: a dict where it is final, the raw claim where not, None where there is none."""
-        value = self.redis.client.get("email:sent:" + message_id)
+        value = self.redis.client.get(prefix + message_id)
         return json.loads(value) if value and value.startswith("{") else value
 
-    def wait_mark(self, message_id, state="sent", timeout=20):
+    def wait_mark(self, message_id, state="sent", timeout=20, prefix="email:sent:"):
         def marked():
-            value = self.mark(message_id)
+            value = self.mark(message_id, prefix)
             return value if isinstance(value, dict) and value["state"] == state else None
         return wait_for(marked, timeout, lambda: "the %s mark of %s, there is %r\n%s" % (
-            state, message_id, self.mark(message_id), self.tails()))
+            state, message_id, self.mark(message_id, prefix), self.tails()))
 
     def tails(self):
         return "\n".join("--- %s\n%s" % (s.folder.name, s.tail()) for s in self.services)

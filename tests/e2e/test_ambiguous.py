@@ -74,3 +74,19 @@ def test_silent_after_the_dot(stack):
     first, second = stack.smtp.bodies_seen()
     assert first == second
     assert service.stats()["events"]["ambiguous"] == 1
+
+
+def test_parked_and_published_twice(lossy):
+    """The second record was there before the first was parked: it is no decision to send the mail again."""
+    lossy.start(IDEMPOTENCY_LEASE_SECONDS=1, SMTP_AMBIGUOUS_POLICY="park")
+    twice = event()
+    lossy.publish(twice, twice, key=b"one", partition=0)
+    letters = lossy.wait_dead_letters(2, timeout=40)
+    assert [letter.reason for letter in letters] == ["ambiguous", "ambiguous"]
+    assert {letter.dlq["offset"] for letter in letters} == {"0", "1"}
+    lossy.wait_committed()
+    assert len(lossy.mails()) == 1
+
+    lossy.publish(twice)  # published anew, by somebody who knows: a new attempt
+    lossy.wait_mark(twice["messageID"])
+    assert len(lossy.mails()) == 2

@@ -44,9 +44,13 @@ def test_one_dead_letter_each(stack):
     assert len(stack.mails()) == len(after)
     for e in after:
         stack.wait_mark(e["messageID"])
-    # All bad rows that have a readable messageID have the same one: its mark tells of the last.
-    states = [json.loads(stack.redis.client.get(key))["state"] for key in stack.redis.client.keys("email:sent:*")]
-    assert sorted(states) == ["dead"] + ["sent"] * len(after)
+    # All bad rows that have a readable messageID have the same one: its mark tells of the last. The others are marked
+    # by their record's place.
+    marks, by_place = ({key: json.loads(stack.redis.client.get(key))["state"] for key in stack.redis.client.keys(keys)}
+                       for keys in ("email:sent:*", "email:dead:*"))
+    places = {"email:dead:%s/%s/%s" % (stack.topic, *position) for position in positions}
+    assert by_place and set(by_place) <= places and set(by_place.values()) == {"dead"}
+    assert sorted(marks.values()) == ["dead"] + ["sent"] * len(after)
     assert service.status("/live") == 200
     assert service.stats()["events"]["dead_letters"] == len(BAD)
 

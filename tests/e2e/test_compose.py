@@ -17,6 +17,8 @@ DECIDED = {"KAFKA_BROKERS", "REDIS_HOST", "REDIS_PORT", "EMAIL_MODE", "SMTP_HOST
 LEFT_OUT = {"REDIS_PASSWORD", "REDIS_DB", "REDIS_URL", "SMTP_USER", "SMTP_PASSWORD", "SMTP_CA_FILE",
             "EMAIL_TEMPLATES_DIR", "EMAIL_SERVICE_PORT", "EMAIL_SERVICE_LISTEN", "EMAIL_SERVICE_HOST",
             "KAFKA_TOPIC_REPLICATION_FACTOR"}
+# Settled in the image, which publishes and checks that port.
+AUTH_LEFT_OUT = {"AUTH_SERVICE_PORT", "AUTH_SERVICE_LISTEN"}
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +39,15 @@ def dockerfile():
 def version():
     return re.search(r"^project\(email-service VERSION ([\d.]+)", (ROOT / "CMakeLists.txt").read_text(),
                      re.MULTILINE).group(1)
+
+
+def auth_variables():
+    return set(re.findall(r'"(AUTH_[A-Z_]+)"', (ROOT / "examples/auth-service/settings.c").read_text(encoding="utf-8")))
+
+
+def test_auth_service_documents_its_variables():
+    readme = (ROOT / "examples/auth-service/README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`(AUTH_[A-Z_]+)`", readme)) == auth_variables()
 
 
 def test_services(services):
@@ -112,13 +123,17 @@ def test_ports_are_for_this_machine_only(services):
 def test_stop_waits_for_the_shutdown(services):
     grace_s = int(services["email-service"]["stop_grace_period"].rstrip("s"))
     assert grace_s > int(defaults_in_help()["SHUTDOWN_TIMEOUT_SECONDS"])
+    # auth-service: its own time, and what email_producer_destroy may take beyond it.
+    auth_s = re.search(r'"AUTH_SHUTDOWN_TIMEOUT_SECONDS", (\d+)', (ROOT / "examples/auth-service/settings.c").read_text())
+    assert int(services["auth-service"]["stop_grace_period"].rstrip("s")) > int(auth_s.group(1)) + 4
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_variables(services, name):
     """Each variable of the code is decided here, passed through without a default of its own, or left out."""
     environment = services[name]["environment"]
-    assert set(environment) == in_code() - LEFT_OUT
+    of_its_own = auth_variables() - AUTH_LEFT_OUT if name == "auth-service" else set()
+    assert set(environment) == (in_code() - LEFT_OUT) | of_its_own
     with_value = {variable for variable, value in environment.items() if value is not None}
     assert with_value == DECIDED | {"SMTP_FROM", "SMTP_FROM_NAME"}
     assert environment["KAFKA_BROKERS"].startswith("kafka:") and environment["REDIS_HOST"] == "redis"

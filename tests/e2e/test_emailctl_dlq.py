@@ -217,6 +217,14 @@ def test_redrive_rate(stack):
     assert len(redriven(stack)) == 6
 
 
+def test_dry_run_does_not_wait_for_the_rate(stack):
+    for n in range(3):
+        bury(stack, messageID="m-%d" % n)
+    begin = time.monotonic()
+    assert "Would redrive 3 dead letters" in good(run_ctl(stack, "dlq", "redrive", "--dry-run", "--rate", "1"))
+    assert time.monotonic() - begin < 2 and redriven(stack) == []
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_redrive_goes_on_where_it_was_ended(stack, how):
     stack.kafka.produce(stack.dlq_topic, [

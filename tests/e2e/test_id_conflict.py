@@ -19,7 +19,7 @@ def test_after_it_was_sent(stack, other):
     [letter] = stack.wait_dead_letters(1)
     assert letter.reason == "id_conflict"
     assert letter.dlq["error"]
-    service.wait_log("Email moved to dead letter queue", messageID=message_id)
+    assert service.wait_log("Email moved to dead letter queue", messageID=message_id)["error"] == letter.dlq["error"]
     stack.wait_committed()
     assert len(stack.mails()) == 1
     assert stack.mark(message_id)["state"] == "sent", "the first one's mark stays"

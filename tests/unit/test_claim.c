@@ -15,7 +15,8 @@
 #define FP "0123456789abcdef0123456789abcdef"
 #define OTHER_FP "ffffffffffffffffffffffffffffffff"
 
-static const struct coordinates here = {{"email-events", 12}, 2, 77};
+static const struct coordinates here = {
+    .topic = {"email-events", 12}, .partition = 2, .offset = 77};
 
 static struct claim_value parsed(const char *text)
 {
@@ -195,13 +196,76 @@ static void test_decide(void **state)
 
 static void test_no_record_is_never_settled(void **state)
 {
-    const struct coordinates nowhere = {{NULL, 0}, 0, 0};
+    const struct coordinates nowhere = {.topic = {NULL, 0}};
     struct claim_value value =
         parsed("{\"state\":\"dead\",\"topic\":null,\"partition\":0,\"offset\":0}");
 
     (void)state;
     assert_int_equal(claim_decide(&value, slice_str("me"), slice_str(FP), &nowhere),
                      CLAIM_DECIDE_OVER_DEAD);
+}
+
+#define PARKED                                                                                     \
+    "{\"state\":\"dead\",\"deadAt\":\"1970-01-01T00:00:10.000Z\",\"reason\":\"ambiguous\","        \
+    "\"topic\":\"email-events\",\"partition\":2,\"offset\":7,\"fp\":\"" FP "\"}"
+
+/* A record that was there before the mail was parked is a copy of it; what is published afterwards,
+ * or redriven, is somebody's decision. */
+static void test_parked(void **state)
+{
+    static const struct {
+        int64_t published_unix_ms;
+        const char *fp;
+        enum claim_decision expected;
+    } cases[] = {
+        {1, FP, CLAIM_DECIDE_PARKED},          {10000, FP, CLAIM_DECIDE_PARKED},
+        {10001, FP, CLAIM_DECIDE_OVER_DEAD},   {0, FP, CLAIM_DECIDE_OVER_DEAD},
+        {1, OTHER_FP, CLAIM_DECIDE_OVER_DEAD},
+    };
+    const struct claim_value value = parsed(PARKED);
+    struct coordinates record = here;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        record.published_unix_ms = cases[i].published_unix_ms;
+        assert_int_equal(claim_decide(&value, slice_str("me"), slice_str(cases[i].fp), &record),
+                         cases[i].expected);
+    }
+    record = here;
+    record.published_unix_ms = 1;
+    record.offset = 7;
+    assert_int_equal(claim_decide(&value, slice_str("me"), slice_str(FP), &record),
+                     CLAIM_DECIDE_SETTLED);
+}
+
+/* A direct send of what Kafka may have taken: Kafka's copy is the same publication. */
+static void test_unknown_record_is_settled_by_any(void **state)
+{
+    static const struct {
+        const char *topic, *text;
+        enum claim_decision expected;
+    } cases[] = {
+        {"email-events",
+         "{\"state\":\"dead\",\"topic\":\"email-events\",\"partition\":2,\"offset\":7}",
+         CLAIM_DECIDE_SETTLED},
+        {"other", "{\"state\":\"dead\",\"topic\":\"email-events\",\"partition\":2,\"offset\":7}",
+         CLAIM_DECIDE_OVER_DEAD},
+        /* an earlier direct send's own: nothing of Kafka's */
+        {"email-events",
+         "{\"state\":\"dead\",\"topic\":\"email-events\",\"partition\":-1,\"offset\":-1}",
+         CLAIM_DECIDE_OVER_DEAD},
+        {"email-events", "{\"state\":\"dead\",\"topic\":null,\"partition\":-1,\"offset\":-1}",
+         CLAIM_DECIDE_OVER_DEAD},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const struct coordinates somewhere = {
+            .topic = slice_str(cases[i].topic), .partition = -1, .offset = -1};
+        struct claim_value value = parsed(cases[i].text);
+        assert_int_equal(claim_decide(&value, slice_str("me"), slice_str(FP), &somewhere),
+                         cases[i].expected);
+    }
 }
 
 static void test_write(void **state)
@@ -268,6 +332,8 @@ int main(void)
         cmocka_unit_test(test_nesting_is_bounded),
         cmocka_unit_test(test_decide),
         cmocka_unit_test(test_no_record_is_never_settled),
+        cmocka_unit_test(test_parked),
+        cmocka_unit_test(test_unknown_record_is_settled_by_any),
         cmocka_unit_test(test_write),
         cmocka_unit_test(test_wait),
         cmocka_unit_test(test_tokens_differ),

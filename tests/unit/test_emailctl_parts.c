@@ -8,6 +8,7 @@
 
 #include "instant.h"
 #include "letter.h"
+#include "line_reader.h"
 #include "options.h"
 #include "plain_text.h"
 #include "progress.h"
@@ -311,10 +312,37 @@ static void test_letter_and_its_headers(void **state)
     arena_cleanup(&f.arena);
 }
 
+/* ---- lines ---- */
+
+/* Found by fuzzing: a line that was one byte too long passed. */
+static void test_lines_of_about_the_longest_length(void **state)
+{
+    static char text[] = "1234\n12345\n1234\r\n12345\r\n123456\n\nlast";
+    static const struct {
+        enum line_read result;
+        const char *line;
+    } wanted[] = {{LINE_READ, "1234"},   {LINE_TOO_LONG, NULL}, {LINE_READ, "1234"},
+                  {LINE_TOO_LONG, NULL}, {LINE_TOO_LONG, NULL}, {LINE_READ, ""},
+                  {LINE_READ, "last"},   {LINE_END, NULL}};
+    struct line_reader r = {.from = fmemopen(text, sizeof(text) - 1, "r"), .max = 4};
+    struct slice line;
+
+    (void)state;
+    assert_non_null(r.from);
+    for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
+        assert_int_equal(line_reader_next(&r, &line), wanted[i].result);
+        assert_true(!wanted[i].line || slice_is(line, wanted[i].line));
+    }
+    assert_int_equal(r.bytes, sizeof(text) - 1);
+    line_reader_cleanup(&r);
+    fclose(r.from);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_instants),
+        cmocka_unit_test(test_lines_of_about_the_longest_length),
         cmocka_unit_test(test_flags_of_ours_and_of_the_configuration),
         cmocka_unit_test(test_mistakes_are_all_told),
         cmocka_unit_test(test_positions),

@@ -181,6 +181,38 @@ static void waits_for_file_descriptors(void **state)
     stop(&f);
 }
 
+/* However many requests come, most of the time is left to the rest of the loop. */
+static void rests_in_a_flood_of_requests(void **state)
+{
+    static const char request[] = "GET /hello HTTP/1.1\r\nHost: x\r\n\r\n";
+    enum { CLIENTS = 100, REQUESTS = 1000 };
+    uint64_t begin_us, end_us, left_us = 0;
+    int fds[CLIENTS];
+    struct fixture f;
+
+    (void)state;
+    start(&f, NULL);
+    for (size_t i = 0; i < CLIENTS; i++) {
+        fds[i] = dial(&f);
+        for (size_t n = 0; n < REQUESTS; n++)
+            if (send(fds[i], request, sizeof(request) - 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+                break;
+    }
+    begin_us = clock_monotonic_us();
+    do {
+        const uint64_t tick_us = clock_monotonic_us();
+        const unsigned before = f.answered;
+        tick(&f, 0);
+        end_us = clock_monotonic_us();
+        left_us += f.answered == before ? end_us - tick_us : 0;
+    } while (end_us - begin_us < 1000000);
+    assert_in_range(f.answered, 100, CLIENTS * REQUESTS - 100); /* the flood was not over */
+    assert_true(left_us > (end_us - begin_us) * 3 / 10);
+    for (size_t i = 0; i < CLIENTS; i++)
+        close(fds[i]);
+    stop(&f);
+}
+
 static void says_which_port_is_taken(void **state)
 {
     struct fixture f;
@@ -250,6 +282,7 @@ int main(void)
         cmocka_unit_test(answers_a_probe_beside_stalled_clients),
         cmocka_unit_test(bounds_its_file_descriptors),
         cmocka_unit_test(waits_for_file_descriptors),
+        cmocka_unit_test(rests_in_a_flood_of_requests),
         cmocka_unit_test(says_which_port_is_taken),
         cmocka_unit_test(listens_on_names_and_ipv6),
         cmocka_unit_test(ends_with_connections_open),

@@ -30,7 +30,21 @@ static void test_strings(void **state)
     string(slice_of("a\0b", 3), "\"a\\u0000b\"");
     string(slice_str("\x01\x1f\x7f"), "\"\\u0001\\u001f\\u007f\"");
     string(slice_str("\xc3\xbc\xf0\x9f\x98\x80"), "\"\xc3\xbc\xf0\x9f\x98\x80\"");
+    string(slice_str("\xc2\x9b"
+                     "31m \xe2\x80\xae \xe2\x80\xa8 \xe2\x81\xa9"),
+           "\"\\u009b31m \\u202e \\u2028 \\u2069\"");
     string(slice_str("a\xff\xc3"), "\"a\xef\xbf\xbd\xef\xbf\xbd\"");
+}
+
+static void test_foreign_json(void **state)
+{
+    struct buf b;
+
+    (void)state;
+    buf_init(&b);
+    json_out_json(&b, slice_str("{\"\xc2\x9b\":\"\xc3\xbc\xe2\x80\xae\\n\"}"));
+    assert_string_equal(b.ptr, "{\"\\u009b\":\"\xc3\xbc\\u202e\\n\"}");
+    buf_cleanup(&b);
 }
 
 static void test_object(void **state)
@@ -89,6 +103,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_strings),
+        cmocka_unit_test(test_foreign_json),
         cmocka_unit_test(test_object),
         cmocka_unit_test(test_any_bytes),
     };

@@ -167,6 +167,14 @@ static void duplicate_conflict_settled(void **state)
     assert_int_equal(r.last.list[0].reason, DEAD_ID_CONFLICT);
     feed_buried(&r, true);
     expect(&r, 2, ACTION_SETTLE, ACTION_FREE); /* the key is another mail's: no mark */
+
+    begin(&r, default_policy());
+    to_gate_open(&r);
+    feed_claim(&r, CLAIM_PARKED);
+    expect(&r, 1, ACTION_BURY);
+    assert_int_equal(r.last.list[0].reason, DEAD_AMBIGUOUS);
+    feed_buried(&r, true);
+    expect(&r, 2, ACTION_SETTLE, ACTION_FREE); /* the mark is the other record's */
 }
 
 static void foreign_claim_is_waited_for(void **state)
@@ -261,6 +269,26 @@ static void rejected_after_the_dot_gives_the_d_up_first(void **state)
     assert_int_equal(r.last.list[0].reason, DEAD_REJECTED);
 }
 
+/* Found by fuzzing: the event went back to the gate, and the mail that was refused for good was
+ * sent again, beyond any number of attempts. */
+static void rejected_stays_rejected_where_the_claim_is_lost(void **state)
+{
+    struct run r;
+
+    (void)state;
+    begin(&r, default_policy());
+    to_dot(&r);
+    feed_class(&r, OUTCOME_REJECTED);
+    feed_store(&r, INPUT_RELEASED, STORE_UNAVAILABLE);
+    expect(&r, 1, ACTION_WAIT_STORE);
+    feed_store(&r, INPUT_RENEW, STORE_LOST);
+    feed_kind(&r, INPUT_DRAIN); /* nor is it given up: the dead letter is still to come */
+    expect(&r, 0);
+    feed_kind(&r, INPUT_STORE_UP);
+    expect(&r, 1, ACTION_BURY);
+    assert_int_equal(r.last.list[0].reason, DEAD_REJECTED);
+}
+
 static void partly_refused(void **state)
 {
     const struct refused_recipient refused = {.index = 1, .code = 550};
@@ -301,6 +329,30 @@ static void ambiguous_is_taken_over_and_resent(void **state)
     feed_kind(&r, INPUT_TIMER);
     feed_kind(&r, INPUT_GATE_OPEN);
     expect(&r, 1, ACTION_PREPARE); /* the D is still ours */
+}
+
+/* The producer library's direct send: Kafka's late copy has to meet the doubt. */
+static void doubt_is_kept_without_a_dead_letter(void **state)
+{
+    struct machine_policy policy = default_policy();
+    struct run r;
+
+    (void)state;
+    policy.park_ambiguous = policy.keep_doubt = true;
+    begin(&r, policy);
+    to_dot(&r);
+    feed_class(&r, OUTCOME_AMBIGUOUS);
+    expect(&r, 1, ACTION_BURY);
+    feed_buried(&r, true);
+    expect(&r, 2, ACTION_SETTLE, ACTION_FREE); /* neither released nor marked */
+
+    begin(&r, policy); /* a failure without a doubt is marked as ever */
+    to_dot(&r);
+    feed_class(&r, OUTCOME_REJECTED);
+    feed_store(&r, INPUT_RELEASED, STORE_DONE);
+    expect(&r, 1, ACTION_BURY);
+    feed_buried(&r, true);
+    expect(&r, 1, ACTION_MARK_DEAD);
 }
 
 static void ambiguous_is_parked(void **state)
@@ -698,9 +750,11 @@ int main(void)
         cmocka_unit_test(no_dot_without_the_fence),
         cmocka_unit_test(retries_until_exhausted),
         cmocka_unit_test(rejected_after_the_dot_gives_the_d_up_first),
+        cmocka_unit_test(rejected_stays_rejected_where_the_claim_is_lost),
         cmocka_unit_test(partly_refused),
         cmocka_unit_test(ambiguous_is_taken_over_and_resent),
         cmocka_unit_test(ambiguous_is_parked),
+        cmocka_unit_test(doubt_is_kept_without_a_dead_letter),
         cmocka_unit_test(too_many_takeovers),
         cmocka_unit_test(outage_uses_up_no_attempt),
         cmocka_unit_test(store_away),

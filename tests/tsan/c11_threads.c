@@ -1,0 +1,153 @@
+/* C11's threads, mutexes and conditions on top of POSIX's, for builds with ThreadSanitizer.
+ *
+ * librdkafka uses the C11 functions of libc, which ThreadSanitizer does not intercept: it would
+ * neither know librdkafka's threads (and crash in the first callback that runs on one) nor see that
+ * its mutexes order what they guard. Linked into a program these definitions come before libc's,
+ * and go to the POSIX functions, which it does intercept. libc's own are no different inside: its
+ * C11 types are its POSIX types under another name (checked below). */
+#include <errno.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <threads.h>
+
+_Static_assert(sizeof(mtx_t) == sizeof(pthread_mutex_t), "glibc's mtx_t is a pthread_mutex_t");
+_Static_assert(sizeof(cnd_t) == sizeof(pthread_cond_t), "glibc's cnd_t is a pthread_cond_t");
+_Static_assert(sizeof(thrd_t) == sizeof(pthread_t), "glibc's thrd_t is a pthread_t");
+
+static int result_of(int code)
+{
+    switch (code) {
+    case 0: return thrd_success;
+    case ENOMEM: return thrd_nomem;
+    case ETIMEDOUT: return thrd_timedout;
+    case EBUSY: return thrd_busy;
+    default: return thrd_error;
+    }
+}
+
+static pthread_mutex_t *mutex_of(mtx_t *m)
+{
+    return (pthread_mutex_t *)(void *)m;
+}
+
+static pthread_cond_t *condition_of(cnd_t *c)
+{
+    return (pthread_cond_t *)(void *)c;
+}
+
+/* ---- threads ---- */
+
+struct start {
+    thrd_start_t function;
+    void *argument;
+};
+
+static void *run(void *ctx)
+{
+    const struct start start = *(struct start *)ctx;
+
+    free(ctx);
+    return (void *)(intptr_t)start.function(start.argument);
+}
+
+int thrd_create(thrd_t *thread, thrd_start_t function, void *argument)
+{
+    struct start *start = malloc(sizeof(*start));
+    int code;
+
+    if (!start)
+        return thrd_nomem;
+    *start = (struct start){function, argument};
+    code = pthread_create(thread, NULL, run, start);
+    if (code)
+        free(start);
+    return result_of(code);
+}
+
+int thrd_join(thrd_t thread, int *result)
+{
+    void *value = NULL;
+    const int code = pthread_join(thread, &value);
+
+    if (result)
+        *result = (int)(intptr_t)value;
+    return result_of(code);
+}
+
+int thrd_detach(thrd_t thread)
+{
+    return result_of(pthread_detach(thread));
+}
+
+/* ---- mutexes ---- */
+
+int mtx_init(mtx_t *m, int type)
+{
+    pthread_mutexattr_t attributes;
+    int code;
+
+    pthread_mutexattr_init(&attributes);
+    if (type & mtx_recursive)
+        pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE);
+    code = pthread_mutex_init(mutex_of(m), &attributes);
+    pthread_mutexattr_destroy(&attributes);
+    return result_of(code);
+}
+
+int mtx_lock(mtx_t *m)
+{
+    return result_of(pthread_mutex_lock(mutex_of(m)));
+}
+
+int mtx_timedlock(mtx_t *restrict m, const struct timespec *restrict until)
+{
+    return result_of(pthread_mutex_timedlock(mutex_of(m), until));
+}
+
+int mtx_trylock(mtx_t *m)
+{
+    return result_of(pthread_mutex_trylock(mutex_of(m)));
+}
+
+int mtx_unlock(mtx_t *m)
+{
+    return result_of(pthread_mutex_unlock(mutex_of(m)));
+}
+
+void mtx_destroy(mtx_t *m)
+{
+    pthread_mutex_destroy(mutex_of(m));
+}
+
+/* ---- conditions ---- */
+
+int cnd_init(cnd_t *c)
+{
+    return result_of(pthread_cond_init(condition_of(c), NULL));
+}
+
+int cnd_signal(cnd_t *c)
+{
+    return result_of(pthread_cond_signal(condition_of(c)));
+}
+
+int cnd_broadcast(cnd_t *c)
+{
+    return result_of(pthread_cond_broadcast(condition_of(c)));
+}
+
+int cnd_wait(cnd_t *c, mtx_t *m)
+{
+    return result_of(pthread_cond_wait(condition_of(c), mutex_of(m)));
+}
+
+int cnd_timedwait(cnd_t *restrict c, mtx_t *restrict m, const struct timespec *restrict until)
+{
+    return result_of(pthread_cond_timedwait(condition_of(c), mutex_of(m), until));
+}
+
+void cnd_destroy(cnd_t *c)
+{
+    pthread_cond_destroy(condition_of(c));
+}
