@@ -1,6 +1,5 @@
 #include "email/event_fields.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +7,7 @@
 #include <jansson.h>
 
 #include "base/clock.h"
+#include "email/json_read.h"
 #include "email/syntax.h"
 
 /* Where in the event something is wrong: `field`, `field[index]` or `field[index].part`. */
@@ -192,18 +192,13 @@ static bool decode_locale(struct event_decoder *d, const char *name, const struc
  * a template. */
 static json_t *load_again(struct slice json)
 {
-    json_t *value;
+    json_error_t fault;
+    bool out_of_memory;
+    json_t *value = json_read(json, 0, &fault, &out_of_memory);
 
-    errno = 0;
-    value = json_loadb(json.ptr, json.len, 0, NULL);
-    if (!value) /* an integer beyond 64 bits */
-        value = json_loadb(json.ptr, json.len, JSON_DECODE_INT_AS_REAL, NULL);
-    /* Out of memory, jansson 2.14 may drop a byte of a string and go on (lex_save): malloc's errno
-     * is the one trace that it leaves. */
-    if (errno != ENOMEM)
-        return value;
-    json_decref(value);
-    return NULL;
+    if (!value && !out_of_memory) /* an integer beyond 64 bits */
+        value = json_read(json, JSON_DECODE_INT_AS_REAL, &fault, &out_of_memory);
+    return value;
 }
 
 static bool decode_data(struct event_decoder *d, const char *name, const struct json_in *value)

@@ -1,5 +1,6 @@
 /* The consumer's parts: consumer.c (the group's client and the public calls), consumer_records.c
- * (handing records over), consumer_fetch.c (its prefetch), consumer_rebalance.c (which partitions are ours). Internal to lib/kafka.
+ * (handing records over), consumer_fetch.c (its prefetch), consumer_rebalance.c (which partitions
+ * are ours). Internal to lib/kafka.
  */
 #ifndef KAFKA_CONSUMER_INTERNAL_H
 #define KAFKA_CONSUMER_INTERNAL_H

@@ -72,6 +72,9 @@ char *__wrap_strdup(const char *text)
 
 /* One run of the code under test, which cleans up behind itself. True: it said that it succeeded,
  * and `result` is what it made; false: it said that memory is out. */
+/* Many small blocks, so that there are many allocations to fail. */
+#define SMALL_ARENA ((struct arena){.first_block = 16})
+
 typedef bool (*trial_fn)(struct buf *result);
 
 static bool run(trial_fn trial, size_t first, size_t last, char **result)
@@ -157,7 +160,7 @@ static bool decode(struct arena *arena, struct event *ev, const char *json)
 
 static bool decode_trial(struct buf *result, const char *json)
 {
-    struct arena arena = {0};
+    struct arena arena = SMALL_ARENA;
     struct event ev;
     const bool good = decode(&arena, &ev, json);
 
@@ -182,7 +185,7 @@ static bool compose(struct buf *result)
 {
     const struct message_settings settings = {
         .from = {.spec = slice_str("noreply@example.com"), .local_len = 7}};
-    struct arena arena = {0};
+    struct arena arena = SMALL_ARENA;
     struct error err = {0};
     struct event ev;
     struct message m;
@@ -394,7 +397,7 @@ static bool dead_letter(struct buf *result)
                                        .smtp_reply = "550 no",
                                        .recipients_json = "[\"a@b\"]"};
     const struct record_header *headers;
-    struct arena arena = {0};
+    struct arena arena = SMALL_ARENA;
     size_t len;
     const bool good = dead_letter_headers(&arena, &letter, &headers, &len);
 
@@ -431,7 +434,7 @@ static bool read_letter(struct buf *result)
 {
     const struct record record = dead_record();
     const struct record_header *headers;
-    struct arena arena = {0};
+    struct arena arena = SMALL_ARENA;
     struct letter letter;
     size_t len = 0;
     const bool good = letter_read(&arena, &record, &letter) &&
@@ -450,7 +453,7 @@ static bool read_letter(struct buf *result)
 static bool narrow(struct buf *result)
 {
     const struct slice refused = slice_str("[\"bob@example.com\",\"cc@example.com\"]");
-    struct arena arena = {0};
+    struct arena arena = SMALL_ARENA;
     struct slice json = {NULL, 0}, id = {NULL, 0};
     struct error err = {0};
     size_t parts = 0;
@@ -481,7 +484,7 @@ static bool build(struct buf *result)
                                     .html = slice_of(NULL, 0),
                                     .attachments = &file,
                                     .attachments_len = 1};
-    struct arena arena = {0};
+    struct arena arena = SMALL_ARENA;
     struct slice json = {NULL, 0};
     struct error err = {0};
     const bool good = event_json_build(&arena, &in, &json, &err);
@@ -515,14 +518,14 @@ static bool render(struct buf *result)
 static void test_decode(void **state)
 {
     (void)state;
-    sweep(decode_event, 50);
+    sweep(decode_event, 6);
     sweep(decode_template, 20);
 }
 
 static void test_compose(void **state)
 {
     (void)state;
-    sweep(compose, 50);
+    sweep(compose, 6);
 }
 
 static void test_config(void **state)
@@ -553,7 +556,7 @@ static void test_kafka(void **state)
 static void test_emailctl(void **state)
 {
     (void)state;
-    sweep(read_letter, 50);
+    sweep(read_letter, 6);
     sweep(narrow, 50);
     sweep(build, 50);
     sweep(render, 3);
