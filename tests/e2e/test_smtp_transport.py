@@ -199,7 +199,7 @@ def test_control_characters_in_a_reply_are_escaped(relay, sender):
 
 
 def test_a_long_line_is_cut(relay, sender):
-    relay.reject("mail", "451 " + "x" * 1500)
+    relay.reject("mail", "451 " + "too busy " * 170)
     outcome = sender(relay).deliver(1)
     expect(outcome, "retry", "reply", "mail", 451)
     assert 500 < len(outcome["reply"]) <= 512

@@ -15,11 +15,27 @@ static bool within(struct slice part, struct slice whole)
 
 static const char fp[] = "0123456789abcdef0123456789abcdef";
 
+/* A record that was there before the mail was parked is parked as well; one published later is not.
+ */
+static void check_parked(const struct claim_value *v, bool may_be)
+{
+    static const int64_t published_unix_ms = 1700000000000;
+    const struct coordinates here = {.topic = slice_str("t"),
+                                     .partition = 1,
+                                     .offset = 2,
+                                     .published_unix_ms = published_unix_ms};
+    const enum claim_decision decision =
+        claim_decide(v, slice_str("no|token"), slice_str(fp), &here);
+
+    REQUIRE((decision == CLAIM_DECIDE_PARKED) ==
+            (may_be && v->parked_unix_ms >= published_unix_ms));
+}
+
 static void check_decisions(const struct claim_value *v)
 {
     const struct coordinates here = {.topic = slice_str("t"), .partition = 1, .offset = 2};
-    const enum claim_decision theirs =
-        claim_decide(v, slice_str("no token of anybody"), slice_str(fp), &here);
+    const enum claim_decision theirs = /* a token has no bar, so that this one is nobody's */
+        claim_decide(v, slice_str("no|token"), slice_str(fp), &here);
     const bool fits = !v->fp.len || slice_is(v->fp, fp);
 
     switch (v->kind) {
@@ -36,6 +52,7 @@ static void check_decisions(const struct claim_value *v)
         REQUIRE(theirs == CLAIM_DECIDE_OVER_DEAD || theirs == CLAIM_DECIDE_SETTLED);
         if (theirs == CLAIM_DECIDE_SETTLED)
             REQUIRE(slice_is(v->dead.topic, "t") && v->dead.partition == 1 && v->dead.offset == 2);
+        check_parked(v, fits && theirs == CLAIM_DECIDE_OVER_DEAD);
         break;
     case CLAIM_KIND_UNREADABLE: REQUIRE(theirs == CLAIM_DECIDE_UNREADABLE); break;
     }

@@ -248,23 +248,23 @@ static bool load_config(struct buf *result)
         "KAFKA_CONFIG_SSL_CA_PEM=",        "KAFKA_CONFIG_SSL_CERTIFICATE_PEM=",
         "KAFKA_CONFIG_CLIENT_ID=",         "KAFKA_CONFIG_CLIENT_RACK=",
         "KAFKA_CONFIG_SSL_CIPHER_SUITES=", "KAFKA_CONFIG_DEBUG="};
-    char *environ[] = {large[0],
-                       large[1],
-                       large[2],
-                       large[3],
-                       large[4],
-                       large[5],
-                       large[6],
-                       large[7],
-                       (char *)(uintptr_t) "EMAIL_MODE=smtp",
-                       (char *)(uintptr_t) "REDIS_URL=redis://u:p%41ss@redis.example:6380/1",
-                       (char *)(uintptr_t) "SMTP_USER=u",
-                       (char *)(uintptr_t) "SMTP_PASSWORD_FILE=secret",
-                       (char *)(uintptr_t) "KAFKA_CONFIG_SASL_MECHANISMS=PLAIN",
-                       (char *)(uintptr_t) "KAFKA_CONFIG_SASL_PASSWORD_FILE=secret",
-                       NULL};
+    char *environment[] = {large[0],
+                           large[1],
+                           large[2],
+                           large[3],
+                           large[4],
+                           large[5],
+                           large[6],
+                           large[7],
+                           (char *)(uintptr_t) "EMAIL_MODE=smtp",
+                           (char *)(uintptr_t) "REDIS_URL=redis://u:p%41ss@redis.example:6380/1",
+                           (char *)(uintptr_t) "SMTP_USER=u",
+                           (char *)(uintptr_t) "SMTP_PASSWORD_FILE=secret",
+                           (char *)(uintptr_t) "KAFKA_CONFIG_SASL_MECHANISMS=PLAIN",
+                           (char *)(uintptr_t) "KAFKA_CONFIG_SASL_PASSWORD_FILE=secret",
+                           NULL};
     const struct config_sources sources = {
-        .program = CONFIG_SERVICE, .argc = 3, .argv = argv, .environ = environ};
+        .program = CONFIG_SERVICE, .argc = 3, .argv = argv, .environ = environment};
     struct buf mistakes = {0};
     struct config c;
     enum config_result outcome;

@@ -103,8 +103,9 @@ static void await(struct fixture *f, const struct waiting *w)
 
 static struct claim new_claim(void)
 {
-    struct claim c = {
-        .message_id = slice_str("mail-1"), .record = {slice_str("t"), 0, 1}, .fp = FP};
+    struct claim c = {.message_id = slice_str("mail-1"),
+                      .record = {.topic = slice_str("t"), .partition = 0, .offset = 1},
+                      .fp = FP};
 
     store_new_token(c.token);
     return c;

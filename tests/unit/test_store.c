@@ -75,8 +75,9 @@ static void await(struct fixture *f, const struct waiting *w, int answers)
 
 static struct claim claim_at(const char *fp, int64_t offset)
 {
-    struct claim c = {.message_id = slice_str(ID),
-                      .record = {slice_str("email-events"), 1, offset}};
+    struct claim c = {
+        .message_id = slice_str(ID),
+        .record = {.topic = slice_str("email-events"), .partition = 1, .offset = offset}};
 
     store_new_token(c.token);
     snprintf(c.fp, sizeof(c.fp), "%s", fp);
