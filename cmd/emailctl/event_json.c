@@ -250,7 +250,7 @@ static bool keep_refused(struct arena *arena, struct narrowing *n, int list)
         if (is_refused(arena, n->refused, value) && json_array_append(n->kept[list], value) != 0)
             return false;
     }
-    return n->kept[list] != NULL;
+    return n->kept[list] && !arena->failed; /* an address that was not read may be a refused one */
 }
 
 static void narrowing_end(struct narrowing *n)
