@@ -169,5 +169,6 @@ gather
 step "fuzzing, 20 s a target" scripts/fuzz.sh
 step "ledger under chaos, short" scripts/chaos.sh --short
 step "containers" scripts/test-container.sh
+step "benchmark, correctness only" bench/run.sh --check
 step "quickstart" scripts/quickstart.sh --once
 report
