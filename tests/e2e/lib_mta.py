@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from lib_kafka import _cache_dir
+from lib_kafka import cache_dir
 from lib_process import Process, free_port, port_answers, release_port, wait_for
 
 # Package → what else it needs that a Debian machine need not have.
@@ -80,7 +80,7 @@ def _complete(root, program):
 
 def unpacked(package, program):
     """The folder with the package's root; filled by whoever comes first."""
-    cache = _cache_dir()
+    cache = cache_dir()
     cache.mkdir(parents=True, exist_ok=True)
     root = cache / ("root-" + package)
     with open(cache / "lock-mta", "w") as lock:
