@@ -151,6 +151,11 @@ proofs() {
     step "crash sweep, short" scripts/crash-sweep.sh --short
 }
 
+# Takes what the others leave.
+fuzzing() {
+    step "fuzzing, 20 s a target" nice -n 10 scripts/fuzz.sh
+}
+
 step "packages" scripts/install-packages.sh test || report
 mkdir -p build
 [ -z "$checks" ] || step "format (clang-format 14)" scripts/format.sh --check
@@ -166,7 +171,7 @@ step "build (release)" build release
 aside proofs
 step "end-to-end tests" e2e_tests
 gather
-step "fuzzing, 20 s a target" scripts/fuzz.sh
+aside fuzzing
 step "ledger under chaos, short" scripts/chaos.sh --short
 step "containers" scripts/test-container.sh
 step "quickstart" scripts/quickstart.sh --once
