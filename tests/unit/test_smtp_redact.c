@@ -172,12 +172,11 @@ static void test_phrases_in_common_stay(void **state)
 {
     static const char *const lines[] = {
         "554 5.7.1 Your message has been rejected by policy",
-        "550 5.7.26 Unauthenticated email from mail.acme-example.com is not accepted due to "
-        "domain's "
-        "DMARC policy",
+        ("550 5.7.26 Unauthenticated email from mail.acme-example.com is not accepted due to "
+         "domain's DMARC policy"),
         "554 5.6.0 Message has two headers Content-Transfer-Encoding: see RFC 2045",
-        "550 5.7.1 This message was blocked. For more information please contact postmaster; see "
-        "http://www.spamhaus.org",
+        ("550 5.7.1 This message was blocked. For more information please contact postmaster; see "
+         "http://www.spamhaus.org"),
         "552 5.3.4 Message size exceeds fixed limit of 10485760",
     };
     const struct mail mail = {
