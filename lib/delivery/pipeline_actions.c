@@ -104,14 +104,12 @@ void job_on_renew_timer(void *ctx)
     start_renew_timer(job);
 }
 
-/* When its publisher made this record, on the record's own clock; 0 for a redriven one, which is
- * somebody's decision to send the mail again. */
-static int64_t published_unix_ms(const struct record *r)
+static bool is_redriven(const struct record *r)
 {
     for (size_t i = 0; i < r->headers_len; i++)
         if (slice_is(r->headers[i].name, "dlq-redriven"))
-            return 0;
-    return r->timestamp_unix_ms > 0 ? r->timestamp_unix_ms : 0;
+            return true;
+    return false;
 }
 
 static void do_claim(struct job *job)
@@ -131,7 +129,8 @@ static void do_claim(struct job *job)
         (struct coordinates){.topic = job->record.topic.len ? job->record.topic : slice_of(NULL, 0),
                              .partition = job->record.partition,
                              .offset = job->record.offset,
-                             .published_unix_ms = published_unix_ms(&job->record)};
+                             .published_unix_ms = job->record.timestamp_unix_ms,
+                             .on_purpose = is_redriven(&job->record)};
     job->store_ops++;
     store_claim(p->parts.store, &job->claim, on_claim, job);
 }

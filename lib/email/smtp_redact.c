@@ -1,26 +1,47 @@
 #include "email/smtp_redact.h"
 
 #include <stdint.h>
+#include <strings.h>
 
 enum {
     MAX = OUTCOME_MAX_REPLY,
-    SLOTS = 1024, /* of the table of runs; a power of two, and more than a reply has runs */
-    SHORTEST = 3, /* private text that is looked for */
+    STATES = 2 * MAX + 1, /* of the automaton: 0 means "none", 1 is the root */
+    SYMBOLS = 96,         /* printable ASCII; and one for the rest, which no text has */
+    SHORTEST = 3,         /* private text that is looked for */
     CODE_WORD = 4,
-    CODE_WORDS = 16, /* looked for; beyond these they are all hidden */
-    BLOB_WORD = 16,  /* longer than what relays say, but for host names and base64 */
+    BLOB_WORD = 16, /* longer than what relays say, but for host names and base64 */
     MAX_SECRET = 512
+};
+
+/* How private a text is: what the reply must have in common with it for being hidden. */
+enum kind {
+    KIND_EXACT, /* addresses, logins: REDACT_RUN characters */
+    KIND_NEAR,  /* subject, header fields: as many of whole words, or somewhat more of any */
+    KIND_FAR,   /* bodies: a sentence's worth, or a long thing that is no plain word */
+    KINDS
 };
 
 static const char replacement[] = "<redacted>";
 
+/* The suffix automaton of the reply: its states stand for the reply's pieces. Following it along a
+ * private text tells, at every character, the longest piece of the reply that ends there, in a
+ * number of steps that is linear in the text, whatever the texts are. */
+struct automaton {
+    uint16_t next[STATES][SYMBOLS];
+    uint16_t link[STATES], len[STATES];
+    uint16_t states, last;
+};
+
 struct redaction {
     struct smtp_reply *reply;
     char lower[MAX + 1];
-    bool fixed[MAX + 1]; /* reply codes and enhanced status codes */
+    bool fixed[MAX + 1];  /* reply codes and enhanced status codes */
+    bool public[MAX + 1]; /* not private even where a private text has it */
     bool hide[MAX + 1];
-    /* Where each run of REDACT_RUN characters of the reply begins, by its hash: 1 + position. */
-    uint16_t slots[SLOTS], next[MAX + 1];
+    struct automaton automaton;
+    uint16_t ends[MAX + 1];          /* the state of the reply's first so many characters */
+    uint16_t longest[KINDS][STATES]; /* piece of a private text that was found in this state */
+    size_t steps;
 };
 
 static char lower_of(char c)
@@ -85,64 +106,106 @@ static void hide_span(struct redaction *r, size_t from, size_t to)
 
 /* ---- runs in common ---- */
 
-/* The hash of a run, rolled on by one character: the run's first goes, `in` comes. */
-enum { BASE = 257 };
-
-static uint32_t power_of_base(void)
+static size_t symbol(char c)
 {
-    uint32_t power = 1;
-
-    for (int i = 1; i < REDACT_RUN; i++)
-        power *= BASE;
-    return power;
+    return c >= 0x20 && c < 0x7F ? (size_t)(c - 0x20) : SYMBOLS - 1;
 }
 
-static void index_runs(struct redaction *r)
+static uint16_t add_state(struct automaton *a, size_t len)
 {
-    for (size_t at = 0; at + REDACT_RUN <= r->reply->len; at++) {
-        uint32_t hash = 0;
-        uint16_t *slot;
-        for (size_t i = 0; i < REDACT_RUN; i++)
-            hash = hash * BASE + (unsigned char)r->lower[at + i];
-        slot = &r->slots[hash % SLOTS];
-        r->next[at] = *slot;
-        *slot = (uint16_t)(at + 1);
+    a->len[++a->states] = (uint16_t)len;
+    return a->states;
+}
+
+/* Of the state `from`, the part that is also reached from `at` by `c` becomes a state of its own.
+ */
+static uint16_t split(struct automaton *a, size_t at, size_t c)
+{
+    const uint16_t from = a->next[at][c], copy = add_state(a, a->len[at] + 1U);
+
+    memcpy(a->next[copy], a->next[from], sizeof(a->next[copy]));
+    a->link[copy] = a->link[from];
+    a->link[from] = copy;
+    for (; at && a->next[at][c] == from; at = a->link[at])
+        a->next[at][c] = copy;
+    return copy;
+}
+
+static void append(struct automaton *a, size_t c)
+{
+    const uint16_t new = add_state(a, a->len[a->last] + 1U);
+    size_t at = a->last, to;
+
+    for (; at && !a->next[at][c]; at = a->link[at])
+        a->next[at][c] = new;
+    a->last = new;
+    if (!at) {
+        a->link[new] = 1;
+        return;
+    }
+    to = a->next[at][c];
+    a->link[new] = a->len[to] == a->len[at] + 1 ? (uint16_t)to : split(a, at, c);
+}
+
+static void index_reply(struct redaction *r)
+{
+    r->automaton.last = add_state(&r->automaton, 0);
+    r->ends[0] = r->automaton.last;
+    for (size_t i = 0; i < r->reply->len; i++) {
+        append(&r->automaton, symbol(r->lower[i]));
+        r->ends[i + 1] = r->automaton.last;
     }
 }
 
-struct roller {
+struct follower {
     struct redaction *r;
-    char last[REDACT_RUN]; /* a ring */
-    size_t count;
-    uint32_t hash, power;
+    size_t state, len;
 };
 
-static void hide_run(struct roller *roll)
+static void follow(struct follower *f, char c, enum kind kind)
 {
-    struct redaction *r = roll->r;
-    char run[REDACT_RUN];
+    struct redaction *r = f->r;
+    const struct automaton *a = &r->automaton;
+    const size_t s = symbol(lower_of(c));
 
-    if (!r->slots[roll->hash % SLOTS])
+    for (; f->state && !a->next[f->state][s]; r->steps++) {
+        f->state = a->link[f->state];
+        f->len = a->len[f->state];
+    }
+    r->steps++;
+    if (!f->state) {
+        f->state = 1;
         return;
-    for (size_t i = 0; i < REDACT_RUN; i++)
-        run[i] = roll->last[(roll->count + i) % REDACT_RUN];
-    for (size_t at = r->slots[roll->hash % SLOTS]; at; at = r->next[at - 1])
-        if (memcmp(r->lower + at - 1, run, REDACT_RUN) == 0)
-            hide_span(r, at - 1, at - 1 + REDACT_RUN);
+    }
+    f->state = a->next[f->state][s];
+    f->len++;
+    if (f->len > r->longest[kind][f->state])
+        r->longest[kind][f->state] = (uint16_t)f->len;
 }
 
-static void roll_on(struct roller *roll, char c)
+/* With a piece its ends were found too, which may stand at more places of the reply. */
+static void spread(struct redaction *r, enum kind kind)
 {
-    char *place = &roll->last[roll->count % REDACT_RUN];
+    const struct automaton *a = &r->automaton;
+    uint16_t *longest = r->longest[kind];
 
-    if (roll->count >= REDACT_RUN)
-        roll->hash -= (unsigned char)*place * roll->power;
-    c = lower_of(c);
-    *place = c;
-    roll->hash = roll->hash * BASE + (unsigned char)c;
-    roll->count++;
-    if (roll->count >= REDACT_RUN)
-        hide_run(roll);
+    for (size_t state = 1; state <= a->states; state++)
+        for (size_t at = a->link[state]; longest[state] && longest[at] < a->len[at];
+             at = a->link[at])
+            longest[at] = a->len[at];
+}
+
+/* The longest piece of a private text that ends at each place of the reply: what was found in the
+ * state of that place, or in one that its link leads to. */
+static void longest_runs(const struct redaction *r, enum kind kind, uint16_t run[MAX + 1])
+{
+    const struct automaton *a = &r->automaton;
+
+    for (size_t end = 0; end <= r->reply->len; end++) {
+        run[end] = 0;
+        for (size_t at = r->ends[end]; at && !run[end]; at = a->link[at])
+            run[end] = r->longest[kind][at];
+    }
 }
 
 /* One byte as the reply's parser writes it. */
@@ -160,15 +223,146 @@ static size_t escaped(unsigned char c, char out[4])
     return 4;
 }
 
-static void hide_runs(struct redaction *r, struct slice text)
+/* Header fields are more private than a body, and so are those of its parts (a file's name). */
+static enum kind kind_of_line(struct slice message, size_t at, enum kind before)
 {
-    struct roller roll = {.r = r, .power = power_of_base()};
+    static const char field[] = "content-";
+
+    if (message.ptr[at] == ' ' || message.ptr[at] == '\t')
+        return before;
+    return message.len - at >= sizeof(field) - 1 &&
+                   strncasecmp(message.ptr + at, field, sizeof(field) - 1) == 0
+               ? KIND_NEAR
+               : KIND_FAR;
+}
+
+static void search_on(struct follower *f, struct slice text, enum kind kind)
+{
     char piece[4];
 
     for (size_t i = 0; i < text.len; i++) {
         const size_t len = escaped((unsigned char)text.ptr[i], piece);
         for (size_t k = 0; k < len; k++)
-            roll_on(&roll, piece[k]);
+            follow(f, piece[k], kind);
+    }
+}
+
+static void search(struct redaction *r, struct slice text, enum kind kind)
+{
+    search_on(&(struct follower){.r = r, .state = 1}, text, kind);
+}
+
+static void search_message(struct redaction *r, struct slice message)
+{
+    struct follower f = {.r = r, .state = 1};
+    enum kind kind = KIND_NEAR;
+    bool header = true;
+
+    for (size_t at = 0, next; at < message.len; at = next) {
+        const char *newline = memchr(message.ptr + at, '\n', message.len - at);
+        next = newline ? (size_t)(newline + 1 - message.ptr) : message.len;
+        header = header && next - at > 2;
+        kind = header ? KIND_NEAR : kind_of_line(message, at, kind);
+        search_on(&f, slice_of(message.ptr + at, next - at), kind);
+    }
+}
+
+/* ---- which of the runs are hidden ---- */
+
+/* Between two characters of a word. */
+static bool within_word(const struct redaction *r, size_t at)
+{
+    return at && at < r->reply->len && is_word(r->lower[at - 1]) && is_word(r->lower[at]);
+}
+
+struct span {
+    size_t from, to;
+};
+
+static struct span without_spaces(const struct redaction *r, struct span s)
+{
+    while (s.from < s.to && r->lower[s.from] == ' ')
+        s.from++;
+    while (s.to > s.from && r->lower[s.to - 1] == ' ')
+        s.to--;
+    return s;
+}
+
+/* Half words at the ends go. */
+static struct span shrunk(const struct redaction *r, struct span s)
+{
+    while (s.from < s.to && within_word(r, s.from))
+        s.from++;
+    while (s.to > s.from && within_word(r, s.to))
+        s.to--;
+    return without_spaces(r, s);
+}
+
+/* Half words at the ends become whole ones. */
+static struct span grown(const struct redaction *r, struct span s)
+{
+    s = without_spaces(r, s);
+    while (s.from < s.to && within_word(r, s.from))
+        s.from--;
+    while (s.from < s.to && within_word(r, s.to))
+        s.to++;
+    return s;
+}
+
+static void hide_private(struct redaction *r, struct span s)
+{
+    for (size_t i = s.from; i < s.to; i++)
+        r->hide[i] |= !r->fixed[i] && !r->public[i];
+}
+
+/* File names, links, tokens: long, without a space, and more than letters. */
+static void hide_things(struct redaction *r, struct span s)
+{
+    size_t at = s.from, end;
+
+    for (; at < s.to; at = end + 1) {
+        bool plain = true;
+        for (end = at; end < s.to && r->lower[end] != ' '; end++)
+            plain &=
+                !is_digit(r->lower[end]) &&
+                !(end > at && end + 1 < s.to && !is_word(r->lower[end]) && r->lower[end] != '\'' &&
+                  is_word(r->lower[end - 1]) && r->lower[end + 1] != ' ');
+        if (!plain && end - at >= REDACT_RUN)
+            hide_private(r, (struct span){at, end});
+    }
+}
+
+/* The reply was cut at its bound: what goes beyond is not known. */
+static bool is_cut(const struct redaction *r)
+{
+    return r->reply->len + 4 > MAX; /* an escape is kept whole */
+}
+
+static void hide_run(struct redaction *r, struct span s, enum kind kind)
+{
+    const size_t len = s.to - s.from;
+    const struct span words = shrunk(r, s);
+
+    if (kind == KIND_EXACT)
+        hide_private(r, s);
+    else if (len >= (kind == KIND_NEAR ? REDACT_NEAR : REDACT_FAR) ||
+             (s.to == r->reply->len && is_cut(r)) ||
+             (kind == KIND_NEAR && words.to - words.from >= REDACT_RUN))
+        hide_private(r, grown(r, s));
+    else if (kind == KIND_FAR)
+        hide_things(r, words);
+}
+
+static void hide_runs(struct redaction *r, enum kind kind)
+{
+    uint16_t run[MAX + 1];
+
+    spread(r, kind);
+    longest_runs(r, kind, run);
+    for (size_t end = REDACT_RUN; end <= r->reply->len; end++) {
+        const bool goes_on = end < r->reply->len && run[end + 1] == run[end] + 1;
+        if (run[end] >= REDACT_RUN && !goes_on)
+            hide_run(r, (struct span){end - run[end], end}, kind);
     }
 }
 
@@ -194,26 +388,25 @@ static void hide_short(struct redaction *r, struct slice text, bool words)
     }
 }
 
-typedef bool (*holds_fn)(const void *ctx, struct slice word);
-
-/* Each word with a digit in it that is not hidden yet. */
-static void hide_codes(struct redaction *r, holds_fn holds, const void *ctx)
+/* Each word with a digit in it that a private text holds. */
+static void hide_codes(struct redaction *r)
 {
-    const char *text = r->reply->text;
-    size_t at = 0, end, looked = 0;
+    uint16_t run[KINDS][MAX + 1];
+    size_t at = 0, end;
 
+    for (enum kind kind = 0; kind < KINDS; kind++)
+        longest_runs(r, kind, run[kind]);
     for (; at < r->reply->len; at = end) {
-        bool digit = false, open = true;
-        for (end = at; end < r->reply->len && is_word(text[end]); end++) {
-            digit |= is_digit(text[end]);
-            open &= !r->fixed[end] && !r->hide[end];
+        bool digit = false, open = true, held = false;
+        for (end = at; end < r->reply->len && is_word(r->lower[end]); end++) {
+            digit |= is_digit(r->lower[end]);
+            open &= !r->fixed[end] && !r->hide[end] && !r->public[end];
         }
-        if (end == at) {
+        for (enum kind kind = 0; kind < KINDS; kind++)
+            held |= run[kind][end] >= end - at;
+        if (end == at)
             end++;
-            continue;
-        }
-        if (digit && open && end - at >= CODE_WORD &&
-            (looked++ >= CODE_WORDS || holds(ctx, slice_of(text + at, end - at))))
+        else if (digit && open && held && end - at >= CODE_WORD)
             hide_span(r, at, end);
     }
 }
@@ -263,7 +456,7 @@ static void hide_cut_word(struct redaction *r)
     const size_t len = r->reply->len;
     size_t from = len;
 
-    if (len + 4 <= MAX) /* an escape is kept whole */
+    if (!is_cut(r))
         return;
     while (from && r->reply->text[from - 1] != ' ')
         from--;
@@ -278,7 +471,7 @@ static void begin(struct redaction *r, struct smtp_reply *reply)
     for (size_t i = 0; i < reply->len; i++)
         r->lower[i] = lower_of(reply->text[i]);
     fix(r);
-    index_runs(r);
+    index_reply(r);
     hide_addresses(r);
     hide_cut_word(r);
 }
@@ -327,42 +520,78 @@ static void end(struct redaction *r)
 
 /* ---- mails ---- */
 
-static void hide_text(struct redaction *r, struct slice text)
+/* Where `word` stands alone: not within a longer word or name. */
+static void set_public(struct redaction *r, struct slice word)
+{
+    for (size_t at = 4; word.len && at + word.len <= r->reply->len; at++) {
+        const char before = r->lower[at - 1], after = r->lower[at + word.len];
+        const bool apart = !is_word(before) && !strchr("@.-_", before) && !is_word(after) &&
+                           after != '-' && after != '_';
+        if (apart && strncasecmp(r->lower + at, word.ptr, word.len) == 0)
+            memset(r->public + at, true, word.len + (after == ':'));
+    }
+}
+
+/* The sender's domain, and what every mail of ours has in its header fields. */
+static void set_all_public(struct redaction *r, struct slice sender)
+{
+    static const char *const common[] = {
+        "Content-Transfer-Encoding",
+        "Content-Disposition",
+        "Content-Type",
+        "MIME-Version",
+        "Message-ID",
+        "Auto-Submitted",
+        "List-Unsubscribe",
+        "Reply-To",
+        "quoted-printable",
+        "multipart/alternative",
+        "multipart/mixed",
+        "multipart/related",
+    };
+    const char *sign = sender.ptr ? memrchr(sender.ptr, '@', sender.len) : NULL;
+    const size_t domain = sign ? (size_t)(sign + 1 - sender.ptr) : sender.len;
+
+    if (domain < sender.len && memchr(sign, '.', sender.len - domain))
+        set_public(r, slice_of(sender.ptr + domain, sender.len - domain));
+    for (size_t i = 0; i < sizeof(common) / sizeof(common[0]); i++)
+        set_public(r, slice_str(common[i]));
+}
+
+static void add_text(struct redaction *r, struct slice text, enum kind kind)
 {
     if (!text.ptr)
         return;
     hide_short(r, text, true);
-    hide_runs(r, text);
+    search(r, text, kind);
 }
 
-static bool mail_holds(const void *ctx, struct slice word)
-{
-    const struct mail *mail = ctx;
-    const struct slice texts[] = {mail->message, mail->subject, mail->text, mail->html,
-                                  mail->sender};
-
-    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
-        if (texts[i].ptr && memmem(texts[i].ptr, texts[i].len, word.ptr, word.len))
-            return true;
-    for (size_t i = 0; i < mail->recipients_len; i++)
-        if (memmem(mail->recipients[i].ptr, mail->recipients[i].len, word.ptr, word.len))
-            return true;
-    return false;
-}
-
-void smtp_redact_mail(struct smtp_reply *reply, const struct mail *mail)
+size_t smtp_redact_mail(struct smtp_reply *reply, const struct mail *mail)
 {
     struct redaction r;
 
     begin(&r, reply);
-    hide_text(&r, mail->sender);
+    set_all_public(&r, mail->sender);
+    add_text(&r, mail->sender, KIND_EXACT);
     for (size_t i = 0; i < mail->recipients_len; i++)
-        hide_text(&r, mail->recipients[i]);
-    hide_text(&r, mail->subject);
-    hide_text(&r, mail->text);
-    hide_text(&r, mail->html);
-    hide_text(&r, mail->message);
-    hide_codes(&r, mail_holds, mail);
+        add_text(&r, mail->recipients[i], KIND_EXACT);
+    add_text(&r, mail->subject, KIND_NEAR);
+    add_text(&r, mail->text, KIND_FAR);
+    add_text(&r, mail->html, KIND_FAR);
+    search_message(&r, mail->message);
+    for (enum kind kind = 0; kind < KINDS; kind++)
+        hide_runs(&r, kind);
+    hide_codes(&r);
+    end(&r);
+    return r.steps;
+}
+
+void smtp_redact_whole(struct smtp_reply *reply)
+{
+    struct redaction r;
+
+    begin(&r, reply);
+    hide_span(&r, 0, reply->len);
     end(&r);
 }
 
@@ -390,12 +619,12 @@ static void hide_secret(struct redaction *r, const char *secret)
     if (!text.len)
         return;
     hide_short(r, text, false);
-    hide_runs(r, text);
+    search(r, text, KIND_EXACT);
     if (text.len > MAX_SECRET)
         return; /* its base64 is a long word */
     put_base64(text, base64);
     hide_short(r, slice_str(base64), false);
-    hide_runs(r, slice_str(base64));
+    search(r, slice_str(base64), KIND_EXACT);
     explicit_bzero(base64, sizeof(base64));
 }
 
@@ -406,6 +635,7 @@ void smtp_redact_login(struct smtp_reply *reply, const char *user, const char *p
     begin(&r, reply);
     hide_secret(&r, user);
     hide_secret(&r, password);
+    hide_runs(&r, KIND_EXACT);
     hide_blobs(&r);
     end(&r);
 }

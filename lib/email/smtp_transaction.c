@@ -9,7 +9,7 @@ enum {
     GATHER_BYTES = 16384, /* a stuffed body goes out in pieces of about this size */
     DEADLINE_BYTES =
         1 << 20,       /* each of them gets a deadline of its own (RFC 5321 section 4.5.3.2.5) */
-    REDACT_WHOLLY = 4, /* refusals */
+    REDACT_WHOLLY = 4, /* refusals; see is_worth_a_search() */
     CODE_CLOSING = 421 /* may be the reply to anything (RFC 5321 section 3.8) */
 };
 
@@ -456,27 +456,39 @@ static void take_reply(struct smtp_transaction *t, const struct smtp_reply *repl
     }
 }
 
-/* Replies to 100 recipients must not cost 100 searches of a large mail, and only the first
- * refusal's text goes any further. */
-static void redact(struct smtp_transaction *t, struct smtp_reply *reply)
+/* Whether anything of the reply's text goes any further than take_reply(). */
+static bool is_text_kept(const struct smtp_transaction *t, const struct smtp_reply *reply)
 {
-    const struct mail envelope = {.sender = t->mail->sender,
-                                  .recipients = t->mail->recipients,
-                                  .recipients_len = t->mail->recipients_len};
+    if (t->phase == SMTP_PHASE_OVER || t->decided)
+        return false;
+    return reply->code >= 400 || !is_asked(t); /* what is asked and granted repeats nothing */
+}
 
-    smtp_redact_mail(reply, t->refused_len < REDACT_WHOLLY ? t->mail : &envelope);
+/* A search costs time in proportion to the mail, and there may be a hundred refusals. The first
+ * ones, and all that may become the outcome, are searched; of the others only the codes are kept.
+ */
+static bool is_worth_a_search(const struct smtp_transaction *t, const struct smtp_reply *reply)
+{
+    const bool later = outcome_of_reply(STAGE_RCPT, reply->code) == OUTCOME_RETRY
+                           ? t->deferred > 0
+                           : t->first_refusal.code != 0;
+
+    return smtp_transaction_stage(t) != STAGE_RCPT || reply->code == CODE_CLOSING || !later ||
+           t->refused_len < REDACT_WHOLLY;
 }
 
 void smtp_transaction_reply(struct smtp_transaction *t, const struct smtp_reply *reply)
 {
     struct smtp_reply redacted;
 
-    /* Of the others no text is kept, but where nobody asked for them. */
-    if (t->phase == SMTP_PHASE_OVER || (reply->code < 400 && is_asked(t))) {
+    if (!is_text_kept(t, reply)) {
         take_reply(t, reply);
         return;
     }
     redacted = *reply;
-    redact(t, &redacted);
+    if (is_worth_a_search(t, reply))
+        smtp_redact_mail(&redacted, t->mail);
+    else
+        smtp_redact_whole(&redacted);
     take_reply(t, &redacted);
 }

@@ -95,8 +95,10 @@ static void parse_final(struct slice value, struct claim_value *out)
         out->parked_unix_ms = parked_at(&object);
     if (out->kind == CLAIM_KIND_DEAD && object.partition >= INT32_MIN &&
         object.partition <= INT32_MAX)
-        out->dead = (struct coordinates){
-            .topic = object.topic, .partition = (int32_t)object.partition, .offset = object.offset};
+        out->dead = (struct coordinates){.topic = object.topic,
+                                         .partition = (int32_t)object.partition,
+                                         .offset = object.offset,
+                                         .published_unix_ms = object.published};
 }
 
 void claim_value_parse(struct slice value, struct claim_value *out)
@@ -112,14 +114,24 @@ void claim_value_parse(struct slice value, struct claim_value *out)
         parse_final(value, out);
 }
 
-/* A record that is not known may be any of its topic's. */
 static bool same_record(const struct coordinates *dead, const struct coordinates *record)
 {
+    const bool both_dated = dead->published_unix_ms > 0 && record->published_unix_ms > 0;
+
     if (!dead->topic.ptr || !record->topic.ptr || !slice_equal(dead->topic, record->topic))
         return false;
-    if (record->partition < 0)
-        return dead->partition >= 0;
-    return dead->partition == record->partition && dead->offset == record->offset;
+    if (record->partition < 0) /* not known which: any that was not there before it was published */
+        return dead->partition >= 0 &&
+               !(both_dated && dead->published_unix_ms < record->published_unix_ms);
+    return dead->partition == record->partition && dead->offset == record->offset &&
+           !(both_dated && dead->published_unix_ms != record->published_unix_ms);
+}
+
+/* A copy that was there before its mail was parked. */
+static bool parked_too(const struct claim_value *found, const struct coordinates *record)
+{
+    return record->topic.ptr && !record->on_purpose && record->published_unix_ms > 0 &&
+           record->published_unix_ms <= found->parked_unix_ms;
 }
 
 enum claim_decision claim_decide(const struct claim_value *found, struct slice token,
@@ -137,10 +149,8 @@ enum claim_decision claim_decide(const struct claim_value *found, struct slice t
     case CLAIM_KIND_DEAD:
         if (same_record(&found->dead, record))
             return CLAIM_DECIDE_SETTLED;
-        return !conflict && record->topic.ptr && record->published_unix_ms > 0 &&
-                       record->published_unix_ms <= found->parked_unix_ms
-                   ? CLAIM_DECIDE_PARKED
-                   : CLAIM_DECIDE_OVER_DEAD;
+        return !conflict && parked_too(found, record) ? CLAIM_DECIDE_PARKED
+                                                      : CLAIM_DECIDE_OVER_DEAD;
     case CLAIM_KIND_UNREADABLE: break;
     }
     return CLAIM_DECIDE_UNREADABLE;
@@ -196,6 +206,8 @@ void claim_write_dead(struct buf *out, struct slice token, struct slice fp, int6
     json_out_field_str(out, "topic", record->topic);
     json_out_field_i64(out, "partition", record->partition);
     json_out_field_i64(out, "offset", record->offset);
+    if (record->published_unix_ms > 0)
+        json_out_field_i64(out, "published", record->published_unix_ms);
     json_out_field_str(out, "fp", fp);
     json_out_field_str(out, "token", token);
     buf_add_char(out, '}');

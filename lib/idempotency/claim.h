@@ -30,7 +30,9 @@ struct coordinates {
     struct slice topic;
     int32_t partition;
     int64_t offset;
-    int64_t published_unix_ms; /* of the record that claims; 0: unknown, or published on purpose */
+    int64_t published_unix_ms; /* the record's timestamp: a topic that is made anew or cut uses its
+                                  offsets again, for other records; <= 0: unknown */
+    bool on_purpose; /* redriven: somebody's decision to send the mail again, whatever was parked */
 };
 
 enum claim_kind {

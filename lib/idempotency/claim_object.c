@@ -125,6 +125,7 @@ static bool read_member(struct cursor *c, struct slice name, struct claim_object
         {"deadAt", &out->dead_at, NULL},
         {"partition", NULL, &out->partition},
         {"offset", NULL, &out->offset},
+        {"published", NULL, &out->published},
     };
     const struct cursor before = *c;
     struct slice value;
@@ -148,7 +149,7 @@ bool claim_object_parse(struct slice text, struct claim_object *out)
     struct cursor c = {text.ptr, text.ptr + text.len};
     struct slice name;
 
-    *out = (struct claim_object){.partition = -1, .offset = -1};
+    *out = (struct claim_object){.partition = -1, .offset = -1, .published = -1};
     if (!text.ptr || !take(&c, '{'))
         return false;
     if (!take(&c, '}')) {

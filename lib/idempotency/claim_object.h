@@ -11,7 +11,7 @@
 struct claim_object { /* slices point into the text, escapes undecoded; absent where the member is
                        */
     struct slice state, token, fp, topic, reason, dead_at;
-    int64_t partition, offset; /* -1 where absent or no integer */
+    int64_t partition, offset, published; /* -1 where absent or no integer */
 };
 
 /* False where text is no JSON object (nested deeper than 32 counts as none). The last of equal

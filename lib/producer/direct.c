@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "delivery/delivery_settings.h"
 #include "delivery/pipeline.h"
@@ -154,7 +153,7 @@ void direct_send(struct direct *d, struct direct_item *item, struct slice key, s
         .topic = slice_str(strict ? d->settings.config->kafka_topic_events : ""),
         .partition = -1,
         .offset = -1,
-        .timestamp_unix_ms = clock_unix_ms(),
+        .timestamp_unix_ms = item->given_unix_ms,
         .key = key,
         .value = json,
         .generation = d->slot,

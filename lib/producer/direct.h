@@ -12,6 +12,8 @@ struct direct;
 
 struct direct_item { /* one event; embedded by its owner, zero it before the first use */
     struct direct *direct;
+    int64_t
+        given_unix_ms; /* set by its owner: when it was published, before Kafka's copy could be */
     struct loop_task ack_task;
     dlq_fn ack;
     void *ack_ctx;

@@ -172,7 +172,7 @@ static struct entry *new_entry(const struct submission *s, struct slice message_
     e = malloc(sizeof(*e) + message_id.len + key.len + s->json.len + 3);
     if (!e)
         return NULL;
-    *e = (struct entry){.fn = s->fn, .context = s->context};
+    *e = (struct entry){.item.given_unix_ms = clock_unix_ms(), .fn = s->fn, .context = s->context};
     at = put((char *)(e + 1), &e->message_id, message_id);
     at = put(at, &e->key, key);
     put(at, &e->json, s->json);

@@ -138,6 +138,7 @@ class Run:
             self.problems.append("the observer of Redis ended: " + self.observer.failure)
         if self.still_open:
             self.problems.append("not drained within %d s: %s" % (DRAIN_SECONDS, self.still_open))
+        self.facts["ended by a fatal error of librdkafka"] = self.faults.fatal_errors
         self.facts["longest pause between two samples"] = round(self.observer.longest_pause, 2)
         self.facts["redelivered and skipped"] = instance_logs(
             cluster, "Duplicate email event detected, skipping")

@@ -12,7 +12,7 @@ from schedule import EXTRA_SLOT, NETWORK
 class Faults:
     def __init__(self, cluster, observer):
         self.cluster, self.observer = cluster, observer
-        self.records, self.problems = [], []
+        self.records, self.problems, self.fatal_errors = [], [], 0
         self._slot_locks = [threading.Lock() for _ in cluster.instances]
         self._target_locks = defaultdict(threading.Lock)  # a slow machine may need longer than the schedule thinks
         self._threads = []
@@ -47,8 +47,17 @@ class Faults:
         record.end = record.end or time.time()
         self.records.append(record)
 
+    def _ended_by_itself(self, instance):
+        """Nobody may end but by our hand, or with the status and the words of a fatal error of librdkafka, after
+        which a supervisor is to start it again."""
+        status, words = instance.process.popen.returncode, instance.last_words()
+        if status == 1 and '"msg":"Fatal error, exiting"' in words:
+            self.fatal_errors += 1
+        else:
+            self.problems.append("instance %d ended by itself with status %s, and said last:\n%s" % (
+                instance.slot, status, words))
+
     def _watch(self):
-        """Nobody may end but by our hand."""
         while not self._done.wait(0.3):
             for instance in self.cluster.instances:
                 lock = self._slot_locks[instance.slot]
@@ -56,8 +65,7 @@ class Faults:
                     continue
                 try:
                     if instance.process and not instance.running and instance.lives[-1][2] is None:
-                        self.problems.append("instance %d ended by itself with status %s" % (
-                            instance.slot, instance.process.popen.returncode))
+                        self._ended_by_itself(instance)
                         instance.lives[-1][2] = time.time()
                         instance.start()
                 finally:

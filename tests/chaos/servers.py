@@ -226,6 +226,9 @@ class Instance:
     def pids_between(self, begin, end):
         return {pid for pid, started, ended in self.lives if started <= end and (ended is None or ended >= begin)}
 
+    def last_words(self):
+        return "".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)[-8:])
+
     def destroy(self):
         if self.running:
             self.process.kill()

@@ -143,7 +143,9 @@ class Bench:
 
     def _look(self, message_id, group, offset):
         self.stack.redis.client.ping()  # so that it has read what the dead client had sent
-        return Found(mark=self.stack.mark(message_id), copies=self.relay.copies(message_id), dots=self.relay.dots,
+        mark = (self.stack.mark(message_id) if self.path != "unreadable" else
+                self.stack.mark("%s/0/%d" % (self.stack.topic, offset), prefix="email:dead:"))
+        return Found(mark=mark, copies=self.relay.copies(message_id), dots=self.relay.dots,
                      letters=self.letters.of(message_id), committed=self._committed(group, offset))
 
     def _restart(self, group, offset):

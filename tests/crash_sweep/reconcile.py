@@ -21,7 +21,7 @@ STAGES = {
     "slow": SENT_STAGES,
     "refused": (BEFORE, CLAIMED, FENCED, REFUSED_OPEN, RELEASED, BURIED, FINAL, COMMITTED),
     "invalid": (BEFORE, CLAIMED, BURIED, FINAL, COMMITTED),
-    "unreadable": (BEFORE, BURIED, COMMITTED),
+    "unreadable": (BEFORE, CLAIMED, BURIED, FINAL, COMMITTED),
 }
 
 
@@ -92,7 +92,7 @@ def _dead(path, policy, where, end):
         yield "more dead letters than crashes explain: %d" % len(end.letters)
     if set(end.letters) - {"ambiguous" if doubt else reason}:
         yield "the reasons are %s" % end.letters
-    if end.state != (None if path == "unreadable" else "dead"):
+    if end.state != "dead":
         yield "the mark at the end is %r" % (end.mark,)
 
 

@@ -33,7 +33,8 @@ IN_WINDOW = kill(D, copies=["a"])
     ("refused", kill(dots=1, letters=["rejected"]), BURIED),
     ("invalid", kill(C, letters=["invalid_event"]), BURIED),
     ("invalid", kill(DEAD, letters=["invalid_event"]), FINAL),
-    ("unreadable", kill(letters=["invalid_event"]), BURIED),
+    ("unreadable", kill(C, letters=["invalid_event"]), BURIED),
+    ("unreadable", kill(DEAD, letters=["invalid_event"]), FINAL),
 ])
 def test_stage(path, found, expected):
     assert stage(path, found) == expected
@@ -51,7 +52,7 @@ def test_stage(path, found, expected):
     ("refused", "park", kill(D, dots=1), end(DEAD, [], ["ambiguous"])),
     ("refused", "resend", kill(dots=1, letters=["rejected"]), end(DEAD, [], ["rejected", "rejected"])),
     ("invalid", "resend", kill(C), end(DEAD, [], ["invalid_event"])),
-    ("unreadable", "resend", kill(letters=["invalid_event"]), end(None, [], ["invalid_event"] * 2)),
+    ("unreadable", "resend", kill(C, letters=["invalid_event"]), end(DEAD, [], ["invalid_event"] * 2)),
 ])
 def test_allowed(path, policy, at_kill, at_end):
     assert problems(path, policy, at_kill, at_end) == []

@@ -186,6 +186,8 @@ class KafkaClient:
         for future in admin.create_topics([NewTopic(topic, partitions, 1, config=config or {})],
                                           operation_timeout=15).values():
             future.result(20)
+        # The controller has it; the broker that is asked for it may learn of it a moment later.
+        wait_for(lambda: self.topics().get(topic) == partitions, 20, "topic %s in the broker's metadata" % topic)
 
     def topics(self):
         """Name → number of partitions."""

@@ -1,5 +1,8 @@
 """A dead letter that was written and marked is not written again when its record is redelivered."""
 
+from confluent_kafka.admin import AdminClient
+
+from lib_process import wait_for
 from lib_stack import event
 
 
@@ -19,3 +22,26 @@ def test_records_without_a_readable_id(stack):
     stack.wait_committed()
     assert sorted(int(letter.dlq["offset"]) for letter in stack.dead_letters()) == [1, 2, 3]
     assert len(stack.mails()) == 1
+
+
+def test_offsets_used_again(stack):
+    """A topic that is made anew uses its offsets again: the marks of the old one's records are not the new one's."""
+    stack.smtp.reject("rcpt", "550 5.1.1 nobody here", recipient="new@example.com")
+    service = stack.start()
+    again = event(to="new@example.com")
+    stack.publish(again, b"{not JSON", partition=0)
+    stack.wait_dead_letters(2)
+    stack.wait_committed()
+    service.finish()
+    stack.smtp.accept()
+    admin = AdminClient({"bootstrap.servers": stack.kafka.bootstrap})
+    for done in admin.delete_topics([stack.topic], operation_timeout=15).values():
+        done.result(20)
+    wait_for(lambda: stack.topic not in stack.kafka.topics(), 20, "the topic's end")
+    stack.kafka.create_topic(stack.topic, 3)
+    stack.publish(again, b"not JSON either", partition=0)
+    stack.group += "-anew"
+    stack.start(KAFKA_CONSUMER_GROUP=stack.group)
+    stack.wait_committed()
+    assert [mail.recipients for mail in stack.mails()] == [["new@example.com"]]
+    assert [letter.value for letter in stack.dead_letters()][2:] == [b"not JSON either"]

@@ -101,8 +101,10 @@ def test_records_deleted_under_us(stack):
 def test_topic_deleted_and_created_again(stack):
     """Its offsets begin at 0 again: what is in the new one is delivered, and none of the old one twice."""
     service = stack.start(KAFKA_CONFIG_TOPIC_METADATA_REFRESH_INTERVAL_MS=300)
-    old = [event() for _ in range(20)]
-    stack.publish(*old)
+    # More on each partition than the new one will hold, so that no old position exists in it.
+    old = [event() for _ in range(27)]
+    for partition in range(3):
+        stack.publish(*old[partition * 9:partition * 9 + 9], partition=partition)
     each_once(stack, old)
     admin = AdminClient({"bootstrap.servers": stack.kafka.bootstrap})
     for future in admin.delete_topics([stack.topic], operation_timeout=15).values():

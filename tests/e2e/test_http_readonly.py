@@ -29,7 +29,9 @@ def ask(port, method, target, body=b"", headers=()):
             client.shutdown(socket.SHUT_WR)  # nothing follows, whatever the headers promise
             while piece := client.recv(65536):
                 answer += piece
-        except ConnectionError:
+        except TimeoutError:
+            raise
+        except OSError:  # closed on us, perhaps before we were done
             pass
         return answer
 

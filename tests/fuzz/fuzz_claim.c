@@ -123,6 +123,7 @@ static void check_object(struct slice text)
         check_member(root, "topic", object.topic);
         check_number(root, "partition", object.partition);
         check_number(root, "offset", object.offset);
+        check_number(root, "published", object.published);
     }
     json_decref(root);
 }

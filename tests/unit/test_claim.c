@@ -238,6 +238,41 @@ static void test_parked(void **state)
                      CLAIM_DECIDE_SETTLED);
 }
 
+/* A topic that is made anew, or cut, uses its offsets again: another record's mark is not this
+ * one's. */
+static void test_offsets_used_again(void **state)
+{
+    static const struct {
+        const char *published;
+        int64_t mine;
+        int32_t partition;
+        enum claim_decision expected;
+    } cases[] = {
+        {"10", 10, 2, CLAIM_DECIDE_SETTLED},    {"10", 11, 2, CLAIM_DECIDE_OVER_DEAD},
+        {"10", 9, 2, CLAIM_DECIDE_OVER_DEAD},   {"10", -1, 2, CLAIM_DECIDE_SETTLED},
+        {"null", 10, 2, CLAIM_DECIDE_SETTLED},  {"10", 10, -1, CLAIM_DECIDE_SETTLED},
+        {"10", 11, -1, CLAIM_DECIDE_OVER_DEAD}, {"10", 9, -1, CLAIM_DECIDE_SETTLED},
+        {"null", 9, -1, CLAIM_DECIDE_SETTLED},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const struct coordinates record = {.topic = slice_str("email-events"),
+                                           .partition = cases[i].partition,
+                                           .offset = 7,
+                                           .published_unix_ms = cases[i].mine};
+        char text[200];
+        struct claim_value value;
+        snprintf(text, sizeof(text),
+                 "{\"state\":\"dead\",\"topic\":\"email-events\",\"partition\":2,\"offset\":7,"
+                 "\"published\":%s}",
+                 cases[i].published);
+        value = parsed(text);
+        assert_int_equal(claim_decide(&value, slice_str("me"), slice_str(FP), &record),
+                         cases[i].expected);
+    }
+}
+
 /* A direct send of what Kafka may have taken: Kafka's copy is the same publication. */
 static void test_unknown_record_is_settled_by_any(void **state)
 {
@@ -333,6 +368,7 @@ int main(void)
         cmocka_unit_test(test_decide),
         cmocka_unit_test(test_no_record_is_never_settled),
         cmocka_unit_test(test_parked),
+        cmocka_unit_test(test_offsets_used_again),
         cmocka_unit_test(test_unknown_record_is_settled_by_any),
         cmocka_unit_test(test_write),
         cmocka_unit_test(test_wait),

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include <cmocka.h>
 
@@ -461,6 +462,80 @@ static void test_dot_refused(void **state)
     }
 }
 
+/* ---- what replies may cost ---- */
+
+static struct mail mail_with_guarded_text(size_t n)
+{
+    struct mail mail = new_mail(n, "x\r\n");
+    char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    assert_true(page != MAP_FAILED);
+    memset(page, 'x', 4096);
+    mail.text = slice_of(page, 4096);
+    return mail;
+}
+
+/* From here on a search of the mail's text ends the test. */
+static void forbid_search(const struct mail *mail)
+{
+    assert_int_equal(mprotect((void *)(uintptr_t)mail->text.ptr, mail->text.len, PROT_NONE), 0);
+}
+
+static void end_guarded(const struct mail *mail)
+{
+    assert_int_equal(munmap((void *)(uintptr_t)mail->text.ptr, mail->text.len), 0);
+}
+
+static void test_replies_to_be_dropped_are_not_searched(void **state)
+{
+    const struct mail mail = mail_with_guarded_text(100);
+
+    (void)state;
+    smtp_transaction_begin(&t, &mail, &full);
+    flush();
+    SAY("250 ok", "450 not xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx now");
+    assert_true(t.decided);
+    forbid_search(&mail);
+    for (size_t i = 1; i < 100; i++)
+        say(i % 2 ? "450 4.2.0 greylisted" : "550 no");
+    flush();
+    say("550 no reset");
+    assert_over(OUTCOME_RETRY, REASON_REPLY, STAGE_RCPT, false);
+    assert_string_equal(t.outcome.reply, "450 not <redacted> now");
+    end_guarded(&mail);
+}
+
+/* `first` to four recipients, `second` to the next, then in turns to the others. */
+static void refuse_all(const char *first, const char *second, const char *reply)
+{
+    struct mail mail = mail_with_guarded_text(100);
+
+    mail.last_attempt = true;
+    smtp_transaction_begin(&t, &mail, &full);
+    flush();
+    SAY("250 ok", first, first, first, first, second);
+    forbid_search(&mail);
+    for (size_t i = 5; i < 100; i++)
+        say(i % 2 ? "450 4.2.0 a@b xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+                  : "550 xxxxxxxxxxxxxxxxxxxxxxxx");
+    flush();
+    assert_string_equal(t.refused[0].reply, first);
+    assert_string_equal(t.refused[4].reply, second);
+    assert_string_equal(t.refused[5].reply, "450 4.2.0<redacted>");
+    assert_string_equal(t.refused[6].reply, "550 <redacted>");
+    say("250 ok");
+    assert_over(OUTCOME_RETRY, REASON_REPLY, STAGE_RCPT, true);
+    assert_string_equal(t.outcome.reply, reply);
+    end_guarded(&mail);
+}
+
+static void test_few_of_many_refusals_are_searched(void **state)
+{
+    (void)state;
+    refuse_all("550 5.1.1 no", "450 later", "450 later");
+    refuse_all("450 later", "550 5.1.1 no", "450 later");
+}
+
 /* ---- the fence and losses ---- */
 
 static void at_fence(const struct mail *mail)
@@ -654,6 +729,8 @@ int main(void)
         TEST(test_421_ends_the_session),
         TEST(test_rset_that_fails_keeps_the_outcome),
         TEST(test_dot_refused),
+        TEST(test_replies_to_be_dropped_are_not_searched),
+        TEST(test_few_of_many_refusals_are_searched),
         TEST(test_fence_refused),
         TEST(test_permission_out_of_turn_is_no_permission),
         TEST(test_any_reply_during_the_fence_means_not_taken),
