@@ -12,7 +12,9 @@
 #include "base/clock.h"
 #include "base/timer_heap.h"
 
-enum { BATCH = 256, TICK_END_HOOKS = 4, SIGNALS = 8 };
+/* Small batches: what a tick sends together (claims, fences) is under way while the next ones are
+ * worked on, and hundreds of sessions don't fall into step. */
+enum { BATCH = 32, TICK_END_HOOKS = 4, SIGNALS = 8 };
 
 struct hook {
     void (*fn)(void *ctx);

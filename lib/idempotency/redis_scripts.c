@@ -58,24 +58,52 @@ static const char *const sources[REDIS_SCRIPTS] = {
                           "local n = dot and v:match('|(%d+)$')\n"
                           "if not n then return 0 end\n" NOW_MS SET_DOT "return 1\n",
 
-    /* Right before the final dot. -> 1 ours as D | 0 lost: no dot */
-    [SCRIPT_FENCE] = GET_VALUE IS_OURS "local n = claimed and '0' or dot and v:match('|(%d+)$')\n"
-                                       "if not n then return 0 end\n" NOW_MS SET_DOT "return 1\n",
+    /* Right before the final dot. The value: C|token|fp. -> 1 ours as D | 0 lost: no dot */
+    [SCRIPT_FENCE] =
+        NOW_MS "local deadline = string.format('%.0f', now + ARGV[1])\n"
+               "local answers = {}\n"
+               "for i = 2, #KEYS do\n"
+               "  local v, claimed, n = redis.pcall('GET', KEYS[i]), ARGV[2 * i + 1]\n"
+               "  if v == claimed then\n"
+               "    n = '0'\n"
+               "  else\n"
+               "    local dot = 'D|' .. ARGV[2 * i] .. '|'\n"
+               "    n = type(v) == 'string' and v:sub(1, #dot) == dot and v:match('|(%d+)$')\n"
+               "  end\n"
+               "  if n then\n"
+               "    redis.call('SET', KEYS[i], 'D' .. claimed:sub(2) .. '|' .. deadline .. '|' .. "
+               "n, 'PX', ARGV[2])\n"
+               "  end\n"
+               "  answers[i - 1] = n and '1' or '0'\n"
+               "end\n"
+               "return table.concat(answers)\n",
 
     /* After the 250. A true fact wins over whatever stands there but another attempt's sent object.
-     * ARGV[5]: the sent object. -> REDIS_MARK_…
+     * The value: the sent object. -> REDIS_MARK_…
      * The count of records is a convenience: its failure (somebody's string in email:records)
      * undoes nothing. */
-    [SCRIPT_MARK_SENT] = GET_VALUE READ_OBJECT
-    "local sent = object('sent')\n"
-    "if sent then return sent.token == ARGV[1] and 3 or 2 end\n"
-    "redis.call('SET', KEYS[1], ARGV[5], 'PX', ARGV[4])\n" NOW_MS
-    "local bucket = math.ceil((now + ARGV[4]) / ARGV[6]) * ARGV[6]\n"
-    "redis.pcall('HINCRBY', KEYS[2], string.format('%.0f', bucket), 1)\n"
-    "local keep = math.ceil(bucket - now) + 60000\n"
-    "local kept = redis.pcall('PTTL', KEYS[2])\n"
-    "if type(kept) == 'number' and kept < keep then redis.pcall('PEXPIRE', KEYS[2], keep) end\n"
-    "return 1\n",
+    [SCRIPT_MARK_SENT] =
+        "local v\n" READ_OBJECT "local answers, written = {}, 0\n"
+        "for i = 2, #KEYS do\n"
+        "  v = redis.pcall('GET', KEYS[i])\n"
+        "  local sent = object('sent')\n"
+        "  if sent then\n"
+        "    answers[i - 1] = sent.token == ARGV[2 * i] and '3' or '2'\n"
+        "  else\n"
+        "    redis.call('SET', KEYS[i], ARGV[2 * i + 1], 'PX', ARGV[2])\n"
+        "    answers[i - 1] = '1'\n"
+        "    written = written + 1\n"
+        "  end\n"
+        "end\n"
+        "if written > 0 then\n" NOW_MS
+        "  local bucket = math.ceil((now + ARGV[2]) / ARGV[3]) * ARGV[3]\n"
+        "  redis.pcall('HINCRBY', KEYS[1], string.format('%.0f', bucket), written)\n"
+        "  local keep = math.ceil(bucket - now) + 60000\n"
+        "  local kept = redis.pcall('PTTL', KEYS[1])\n"
+        "  if type(kept) == 'number' and kept < keep then redis.pcall('PEXPIRE', KEYS[1], keep) "
+        "end\n"
+        "end\n"
+        "return table.concat(answers)\n",
 
     /* After the dead letter was acknowledged: over our own C or D, over nothing, or our own dead
      * mark again (the reply was lost). ARGV[5]: the dead object.

@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/loop.h"
+#include "idempotency/redis_batch.h"
 #include "idempotency/redis_health.h"
 #include "idempotency/redis_tls.h"
 #include "idempotency/store_private.h"
@@ -38,6 +39,7 @@ struct redis_op {
     bool dot;           /* STEP_OURS: what stood there was our D */
     uint32_t takeovers; /* of that D */
     struct buf key, value;
+    struct redis_step batched; /* of a fence or a sent mark */
     struct redis_op *next_free, *next_all;
 };
 
@@ -45,6 +47,7 @@ struct redis_store {
     struct store base;
     struct store_settings settings;
     struct redis_health health;
+    struct redis_batches batches;
     struct answer_queue answers;
     struct redis_op *free, *all;
     uint64_t random, unreadable, late_marks;
@@ -302,6 +305,14 @@ static void on_reply(struct redis_request *r, const struct redis_reply *reply)
         on_claim_integer(op, reply->integer);
 }
 
+static void on_batch_reply(struct redis_step *step, const struct redis_reply *reply)
+{
+    struct redis_op *op = (struct redis_op *)((char *)step - offsetof(struct redis_op, batched));
+
+    op->with_source = true; /* the batch has seen to that */
+    on_reply(&op->request, reply);
+}
+
 /* ---- the interface ---- */
 
 /* NULL where the answer is on its way already. */
@@ -329,8 +340,22 @@ static struct redis_op *begin(struct store *base, const struct claim *c, claim_f
         finish_unavailable(op);
         return NULL;
     }
+    if (redis_batches_hold(&s->batches, buf_slice(&op->key)))
+        redis_batches_flush(&s->batches); /* nothing overtakes what was asked before */
     redis_request_begin(s->health.connection, &op->request, on_reply);
     return op;
+}
+
+/* Leaves with the others of this tick, in one call. */
+static void call_in_batch(struct redis_op *op, enum step step, enum redis_script script)
+{
+    op->step = step;
+    op->batched = (struct redis_step){.key = buf_slice(&op->key),
+                                      .token = slice_str(op->claim->token),
+                                      .value = buf_slice(&op->value),
+                                      .fn = on_batch_reply};
+    if (op->value.failed || !redis_batches_add(&op->store->batches, script, &op->batched))
+        finish_unavailable(op);
 }
 
 static void begin_simple(struct store *s, const struct claim *c, enum redis_script script,
@@ -359,21 +384,17 @@ static void redis_renew(struct store *s, const struct claim *c, store_fn fn, voi
 
 static void redis_fence(struct store *s, const struct claim *c, store_fn fn, void *ctx)
 {
-    begin_simple(s, c, SCRIPT_FENCE, fn, ctx);
+    struct redis_op *op = begin(s, c, NULL, fn, ctx);
+
+    if (!op)
+        return;
+    claim_write_claimed(&op->value, slice_str(c->token), slice_str(c->fp));
+    call_in_batch(op, STEP_SIMPLE, SCRIPT_FENCE);
 }
 
 static void redis_release(struct store *s, const struct claim *c, store_fn fn, void *ctx)
 {
     begin_simple(s, c, SCRIPT_RELEASE, fn, ctx);
-}
-
-static void write_mark(struct redis_op *op, enum step step, enum redis_script script)
-{
-    op->step = step;
-    if (op->value.failed)
-        finish_unavailable(op);
-    else
-        call(op, script, false);
 }
 
 static void redis_mark_sent(struct store *s, const struct claim *c, const struct sent_mark *mark,
@@ -385,7 +406,7 @@ static void redis_mark_sent(struct store *s, const struct claim *c, const struct
         return;
     claim_write_sent(&op->value, slice_str(c->token), slice_str(c->fp), mark->sent_at_unix_ms,
                      mark->attempts, mark->recipients);
-    write_mark(op, STEP_SENT, SCRIPT_MARK_SENT);
+    call_in_batch(op, STEP_SENT, SCRIPT_MARK_SENT);
 }
 
 static void redis_mark_dead(struct store *s, const struct claim *c, const struct dead_mark *mark,
@@ -397,7 +418,11 @@ static void redis_mark_dead(struct store *s, const struct claim *c, const struct
         return;
     claim_write_dead(&op->value, slice_str(c->token), slice_str(c->fp), mark->dead_at_unix_ms,
                      mark->reason, &c->record);
-    write_mark(op, STEP_SIMPLE, SCRIPT_MARK_DEAD);
+    op->step = STEP_SIMPLE;
+    if (op->value.failed)
+        finish_unavailable(op);
+    else
+        call(op, SCRIPT_MARK_DEAD, false);
 }
 
 static void redis_state(const struct store *base, struct store_state *out)
@@ -420,6 +445,7 @@ static void redis_destroy(struct store *base)
     struct redis_store *s = (struct redis_store *)base;
 
     redis_health_cleanup(&s->health);
+    redis_batches_cleanup(&s->batches);
     answer_queue_cleanup(&s->answers);
     free_ops(s);
     free(s);
@@ -430,6 +456,7 @@ static void on_delivered(void *ctx)
     struct redis_store *s = ctx;
 
     /* What the callbacks asked for leaves now, in one write, without another turn of the loop. */
+    redis_batches_flush(&s->batches);
     redis_connection_flush(s->health.connection);
 }
 
@@ -462,6 +489,7 @@ struct store *redis_store_new(struct loop *loop, const struct store_settings *se
     s->settings = *settings;
     s->random = store_random_seed();
     answer_queue_init(&s->answers, loop, recycle_op, on_delivered, s);
+    redis_batches_init(&s->batches, &s->health);
     if (!redis_health_init(&s->health, loop, &s->settings, err)) {
         redis_destroy(&s->base);
         return NULL;
