@@ -23,6 +23,19 @@ void arena_init_sized(struct arena *a, size_t expected)
     *a = (struct arena){.first_block = expected};
 }
 
+void arena_reset(struct arena *a)
+{
+    while (a->blocks && a->blocks->next) {
+        struct arena_block *block = a->blocks;
+        a->blocks = block->next;
+        free(block);
+    }
+    if (a->blocks)
+        a->blocks->len = 0;
+    a->used = 0;
+    a->failed = false;
+}
+
 void arena_cleanup(struct arena *a)
 {
     struct arena_block *block = a->blocks;

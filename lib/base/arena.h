@@ -17,6 +17,8 @@ struct arena {
 void arena_init(struct arena *a);
 /* Its first block has room for about `expected` bytes. */
 void arena_init_sized(struct arena *a, size_t expected);
+/* For the next event: everything taken from it is gone, its first block is kept. */
+void arena_reset(struct arena *a);
 void arena_cleanup(struct arena *a); /* frees all; legal on a zeroed struct, and twice */
 
 /* Overwrites all that was handed out with zeros (secrets); the memory stays allocated. */

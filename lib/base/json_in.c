@@ -1,17 +1,16 @@
 #include "base/json_in.h"
 
-#include <errno.h>
-#include <math.h>
+#include <endian.h>
+#include <float.h>
 #include <stdint.h>
 #include <stdlib.h>
 
 #include "base/utf8.h"
 
 enum {
-    LONG_STRING = 1024,   /* not copied where it has no escapes: an attachment, most of all */
-    FEW_MEMBERS = 8,      /* so many names are compared with each other, more are sorted */
-    SAFE_NUMBER = 300,    /* digits that fit a double without an exponent */
-    LONGEST_NUMBER = 4096 /* of one that is looked at with strtod */
+    FEW_MEMBERS = 8,         /* so many names are compared with each other, more are sorted */
+    SAFE_NUMBER = 300,       /* digits that fit a double without an exponent */
+    FAR_EXPONENT = 100000000 /* more than any text has digits to make up for */
 };
 
 struct reader {
@@ -72,15 +71,18 @@ static const char *closing_quote(const struct reader *r)
     return NULL;
 }
 
-/* True where all eight bytes are ASCII, no control characters and no backslashes. */
-static bool all_plain(const char *p)
+/* How many of the eight bytes are ASCII, no control characters and no backslashes, up to the first
+ * other one. Such a byte can make those behind it look so too, never those before. */
+static size_t plain_run(const char *p)
 {
-    const uint64_t ones = 0x0101010101010101u, high = ones * 0x80;
-    uint64_t x, backslash;
+    const uint64_t ones = 0x0101010101010101u;
+    uint64_t x, backslash, special;
 
     memcpy(&x, p, sizeof(x));
+    x = le64toh(x);
     backslash = x ^ (ones * '\\');
-    return (((x - ones * 0x20) | x | ((backslash - ones) & ~backslash)) & high) == 0;
+    special = ((x - ones * 0x20) | x | ((backslash - ones) & ~backslash)) & (ones * 0x80);
+    return special ? (size_t)__builtin_ctzll(special) / 8 : sizeof(x);
 }
 
 static int hex_digit(char c)
@@ -195,9 +197,9 @@ static bool check_plain_string(struct reader *r, const char *quote)
     char unused[4];
 
     while (r->at < quote) {
-        if (quote - r->at >= 8 && all_plain(r->at))
-            r->at += 8;
-        else if (!take_character(r, quote, unused))
+        const size_t plain = quote - r->at >= 8 ? plain_run(r->at) : 0;
+        r->at += plain;
+        if (plain < 8 && !take_character(r, quote, unused))
             return false;
     }
     return true;
@@ -211,13 +213,13 @@ static bool copy_string(struct reader *r, const char *quote, struct slice *out)
     if (!text)
         return fail(r, JSON_IN_FAULT_MEMORY);
     while (r->at < quote) {
-        if (quote - r->at >= 8 && all_plain(r->at)) {
-            memcpy(to, r->at, 8);
-            to += 8;
-            r->at += 8;
-        } else if (!(to = take_character(r, quote, to))) {
+        const size_t plain = quote - r->at >= 8 ? plain_run(r->at) : 0;
+        if (plain)
+            memcpy(to, r->at, 8); /* there is room, and what is too much is written over */
+        to += plain;
+        r->at += plain;
+        if (plain < 8 && !(to = take_character(r, quote, to)))
             return false;
-        }
     }
     *to = '\0';
     *out = slice_of(text, (size_t)(to - text));
@@ -235,7 +237,7 @@ static bool take_string(struct reader *r, bool is_name, struct slice *out)
         return fail(r, JSON_IN_FAULT_END);
     }
     len = (size_t)(quote - start);
-    if (is_name || len < LONG_STRING || memchr(start, '\\', len)) {
+    if (is_name || memchr(start, '\\', len)) {
         if (!copy_string(r, quote, out))
             return false;
     } else {
@@ -258,17 +260,63 @@ static bool take_digits(struct reader *r)
     return r->at > start || unexpected(r);
 }
 
+/* The decimal exponent of the first digit that isn't 0, and where that digit is; end where there is
+ * none. */
+static const char *first_digit(const char *at, const char *end, long *exponent)
+{
+    const char *point = at;
+
+    while (point < end && *point >= '0' && *point <= '9')
+        point++;
+    while (at < end && (*at == '0' || *at == '.'))
+        at++;
+    if (at == end || *at < '1' || *at > '9')
+        return end;
+    *exponent = at < point ? point - at - 1 : point - at;
+    return at;
+}
+
+/* Up to what is far beyond any double, however long the text is. */
+static long written_exponent(const char *at, const char *end)
+{
+    const bool negative = at < end && *at == '-';
+    long value = 0;
+
+    if (at < end && (*at == '-' || *at == '+'))
+        at++;
+    for (; at < end && value < FAR_EXPONENT; at++)
+        value = value * 10 + (*at - '0');
+    return negative ? -value : value;
+}
+
+/* Whether the digits are no more than DBL_MAX's, to as many places as those have. */
+static bool within_largest(const char *at, const char *end)
+{
+    for (const char *most = "17976931348623157"; *most; most++) {
+        if (at < end && *at == '.')
+            at++;
+        const char digit = at < end && *at >= '0' && *at <= '9' ? *at++ : '0';
+        if (digit != *most)
+            return digit < *most;
+    }
+    return true;
+}
+
+/* By its digits: strtod goes by the locale, and wants a copy. */
 static bool fits_a_double(struct reader *r, struct slice number)
 {
-    char text[LONGEST_NUMBER];
-    double value;
+    const char *start = number.ptr + (number.ptr[0] == '-'), *end = number.ptr + number.len;
+    const char *e = start;
+    long exponent = 0;
 
-    if (number.len >= sizeof(text))
-        return fail(r, JSON_IN_FAULT_NUMBER);
-    memcpy(text, number.ptr, number.len);
-    text[number.len] = '\0';
-    value = strtod(text, NULL); /* the locale's decimal point changes nothing about the range */
-    return isfinite(value) || fail(r, JSON_IN_FAULT_NUMBER);
+    while (e < end && *e != 'e' && *e != 'E')
+        e++;
+    start = first_digit(start, e, &exponent);
+    if (start == e)
+        return true;
+    exponent += e < end ? written_exponent(e + 1, end) : 0;
+    return exponent < DBL_MAX_10_EXP || (exponent == DBL_MAX_10_EXP && within_largest(start, e)) ||
+           fail(r, JSON_IN_FAULT_NUMBER);
 }
 
 static bool take_number(struct reader *r, struct json_in *out)

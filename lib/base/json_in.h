@@ -3,7 +3,7 @@
  * Strict: UTF-8 without a mark, no name twice in one object, no NUL in strings, no lone surrogates,
  * no number beyond a double's range. Nesting is bounded by the caller, so that no text can exhaust
  * the stack; time and memory are linear in the text's length, but for sorting an object's names.
- * The tree points into the text as well: what is long and has no escapes is not copied. */
+ * The tree points into the text as well: a string without escapes is not copied. */
 #ifndef BASE_JSON_IN_H
 #define BASE_JSON_IN_H
 

@@ -3,6 +3,10 @@
 #include "email/event_fields.h"
 #include "email/fingerprint.h"
 
+/* For about thirty members; an attachment, or a body without escapes, takes no room beside its own
+ * text. */
+enum { TREE_BYTES = 3072 };
+
 static bool refuse(struct event_decoder *d, enum event_status status, const char *why)
 {
     d->status = status;
@@ -25,10 +29,10 @@ static const char *json_fault(enum json_in_fault fault)
     }
 }
 
-static const struct json_in *load(struct event_decoder *d, struct slice value)
+static const struct json_in *load(struct event_decoder *d, struct arena *arena, struct slice value)
 {
     struct json_in_error fault;
-    const struct json_in *root = json_in_parse(d->arena, value, EVENT_MAX_JSON_DEPTH, &fault);
+    const struct json_in *root = json_in_parse(arena, value, EVENT_MAX_JSON_DEPTH, &fault);
 
     if (root)
         return root;
@@ -106,20 +110,37 @@ static bool decode_object(struct event_decoder *d, const struct json_in *root)
     return event_fields_decode(d, root) && list_recipients(d);
 }
 
+/* The tree can be many times as large as the text (a number is two bytes, and a node), so it goes
+ * when the event is read; only what is kept of it counts for the window. */
+static enum event_status decode_text(struct event_decoder *d, struct slice value)
+{
+    const struct json_in *root;
+    struct arena tree;
+
+    arena_init_sized(&tree, TREE_BYTES + (value.len < TREE_BYTES ? value.len : TREE_BYTES));
+    root = load(d, &tree, value);
+    if (root && decode_object(d, root)) {
+        fingerprint_event(d->ev, d->ev->fingerprint);
+        d->status = EVENT_OK;
+    }
+    arena_cleanup(&tree);
+    return d->status;
+}
+
 enum event_status event_decode(struct arena *arena, struct slice value, size_t max_event_bytes,
                                struct event *out, struct error *err)
 {
-    struct event_decoder d = {.arena = arena, .ev = out, .err = err};
-    const struct json_in *root = NULL;
+    struct event_decoder d = {.arena = arena, .ev = out, .err = err, .lasting = &value};
 
     *out = (struct event){.type = slice_str("generic")};
-    if (check_value(&d, value, max_event_bytes))
-        root = load(&d, value);
-    if (!root)
-        return d.status;
-    if (decode_object(&d, root)) {
-        fingerprint_event(out, out->fingerprint);
-        d.status = EVENT_OK;
-    }
-    return d.status;
+    return check_value(&d, value, max_event_bytes) ? decode_text(&d, value) : d.status;
+}
+
+enum event_status event_decode_tree(struct arena *arena, const struct json_in *root,
+                                    struct event *out, struct error *err)
+{
+    struct event_decoder d = {.arena = arena, .ev = out, .err = err};
+
+    *out = (struct event){.type = slice_str("generic")};
+    return decode_object(&d, root) ? EVENT_OK : d.status;
 }

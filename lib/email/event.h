@@ -78,6 +78,12 @@ BASE_CHECK enum event_status event_decode(struct arena *arena, struct slice valu
                                           size_t max_event_bytes, struct event *out,
                                           struct error *err);
 
+/* The same for a JSON text that was read already, or need not be: `root` is what reading it gives.
+ * Nothing is said of the text's length, and the fingerprint is left empty. */
+struct json_in;
+BASE_CHECK enum event_status event_decode_tree(struct arena *arena, const struct json_in *root,
+                                               struct event *out, struct error *err);
+
 /* The envelope: how many distinct recipients there are, and the i-th of them (to, then cc, then
  * bcc). An address that stands in several places is listed once; the lists themselves are kept as
  * given. */

@@ -62,6 +62,17 @@ static bool is_array(const struct json_in *value)
 
 /* ---- strings ---- */
 
+/* What the event holds on to. */
+static bool keep(struct event_decoder *d, struct slice text, struct slice *out)
+{
+    const struct slice *lasting = d->lasting;
+
+    if (lasting && (text.ptr < lasting->ptr || text.ptr + text.len > lasting->ptr + lasting->len))
+        text = arena_copy(d->arena, text);
+    *out = text;
+    return text.ptr || no_memory(d);
+}
+
 static bool need_string(struct event_decoder *d, struct place at, const struct json_in *value)
 {
     if (!value)
@@ -73,10 +84,7 @@ static bool need_string(struct event_decoder *d, struct place at, const struct j
 static bool take_text(struct event_decoder *d, struct place at, const struct json_in *value,
                       struct slice *out)
 {
-    if (!need_string(d, at, value))
-        return false;
-    *out = value->text;
-    return true;
+    return need_string(d, at, value) && keep(d, value->text, out);
 }
 
 /* A string for a header: one line of at most max bytes. */
@@ -89,8 +97,7 @@ static bool take_line(struct event_decoder *d, struct place at, const struct jso
         return invalid(d, at, "longer than %zu bytes", max);
     if (!syntax_is_line(value->text))
         return invalid(d, at, "has a control character");
-    *out = value->text;
-    return true;
+    return keep(d, value->text, out);
 }
 
 /* A line of the given form. */
@@ -188,43 +195,48 @@ static bool decode_locale(struct event_decoder *d, const char *name, const struc
     return true;
 }
 
-/* jansson writes it down, as it was read well before: this is no loss for the few events that name
- * a template. */
-static json_t *load_again(struct slice json)
+/* As jansson reads and writes it, since that is what fingerprints have always been made of: a
+ * second reading, for the few events that name a template. */
+static json_t *load_again(struct slice json, bool *out_of_memory)
 {
     json_error_t fault;
-    bool out_of_memory;
-    json_t *value = json_read(json, 0, &fault, &out_of_memory);
+    json_t *value = json_read(json, 0, &fault, out_of_memory);
 
-    if (!value && !out_of_memory) /* an integer beyond 64 bits */
-        value = json_read(json, JSON_DECODE_INT_AS_REAL, &fault, &out_of_memory);
+    if (!value && !*out_of_memory) /* an integer beyond 64 bits */
+        value = json_read(json, JSON_DECODE_INT_AS_REAL, &fault, out_of_memory);
     return value;
 }
 
-static bool decode_data(struct event_decoder *d, const char *name, const struct json_in *value)
+/* The result lies in the arena; absent where memory is out. */
+static struct slice write_sorted(struct arena *arena, const json_t *value)
 {
     /* 15 digits: every decimal of up to 15 comes out as it was written, 9.99 and
      * not 9.9900000000000002. */
     const size_t flags = JSON_COMPACT | JSON_SORT_KEYS | JSON_REAL_PRECISION(15);
+    const size_t len = json_dumpb(value, NULL, 0, flags);
+    char *text = len ? arena_alloc(arena, len + 1) : NULL;
+
+    if (!text || json_dumpb(value, text, len, flags) != len)
+        return slice_of(NULL, 0);
+    return slice_of(text, len);
+}
+
+static bool decode_data(struct event_decoder *d, const char *name, const struct json_in *value)
+{
+    bool out_of_memory;
     json_t *data;
-    size_t len;
-    char *text = NULL;
 
     if (!need_object(d, PLACE(name), value))
         return false;
     if (!d->ev->template_name.ptr)
         return true;
-    data = load_again(value->text);
-    len = data ? json_dumpb(data, NULL, 0, flags) : 0;
-    if (len)
-        text = arena_alloc(d->arena, len + 1);
-    if (text && json_dumpb(data, text, len, flags) != len)
-        text = NULL;
+    data = load_again(value->text, &out_of_memory);
+    if (!data && !out_of_memory)
+        return invalid(d, PLACE(name), "a number is too large");
+    if (data)
+        d->ev->data = write_sorted(d->arena, data);
     json_decref(data);
-    if (!text)
-        return no_memory(d);
-    d->ev->data = slice_of(text, len);
-    return true;
+    return d->ev->data.ptr || no_memory(d);
 }
 
 /* ---- addresses ---- */
@@ -456,8 +468,7 @@ static bool take_header(struct event_decoder *d, const char *field, const struct
         return false;
     if (syntax_longest_word(out->value) > EVENT_MAX_HEADER_WORD)
         return invalid(d, at, "more than %d bytes without a space", EVENT_MAX_HEADER_WORD);
-    out->name = name;
-    return true;
+    return keep(d, name, &out->name);
 }
 
 static int compare_headers(const void *a, const void *b)

@@ -11,6 +11,8 @@ struct event_decoder {
     struct event *ev;
     struct error *err;
     enum event_status status; /* why the last step failed */
+    /* The values outlive the decoding only where they lie in this text; NULL: all of them do. */
+    const struct slice *lasting;
 };
 
 /* Decodes every known field of the object; messageID first, so that a bad event can be named. False

@@ -341,6 +341,59 @@ static void test_errors_repeat_no_content(void **state)
     }
 }
 
+/* Reading a hostile text takes many times its length; what stays with the event must not. */
+static void test_what_is_not_kept_costs_nothing(void **state)
+{
+    static const char head[] = "{\"messageID\":\"m-1\",\"to\":\"a@example.com\",\"subject\":\"s\","
+                               "\"text\":\"t\",\"metadata\":{\"a\":[1";
+    enum { NUMBERS = 200000 };
+    char *json = malloc(sizeof(head) + 2 * NUMBERS + 4), *end = json;
+    struct arena arena;
+    struct event ev;
+
+    (void)state;
+    assert_non_null(json);
+    end = stpcpy(end, head);
+    for (int i = 0; i < NUMBERS; i++)
+        end = stpcpy(end, ",1");
+    end = stpcpy(end, "]}}");
+    arena_init(&arena);
+    assert_int_equal(event_decode(&arena, slice_str(json), SIZE_MAX, &ev, NULL), EVENT_OK);
+    assert_true(arena.used < 2048);
+    arena_cleanup(&arena);
+    free(json);
+}
+
+/* What an event holds on to is in its arena or in the value, and in nothing that is gone. */
+static void test_all_that_is_kept_lasts(void **state)
+{
+    static const char json[] =
+        "{\"messageID\":\"m\\u002d1\",\"to\":\"A\\u0041 "
+        "<a@example.com>\",\"subject\":\"s\\u0020s\","
+        "\"text\":\"t\\nt\",\"html\":\"<b>\\u00e9</b>\",\"type\":\"a\\u002eb\","
+        "\"headers\":{\"X\\u002dA\":\"v\\u0020w\"},\"attachments\":[{\"filename\":\"f\\u0020g\","
+        "\"contentType\":\"text\\u002fplain\",\"content\":\"aGV5\",\"contentID\":\"c\\u0064\"}]}";
+    struct arena arena;
+    struct event ev;
+
+    (void)state;
+    arena_init(&arena);
+    assert_int_equal(event_decode(&arena, slice_str(json), SIZE_MAX, &ev, NULL), EVENT_OK);
+    assert_true(slice_is(ev.message_id, "m-1"));
+    assert_true(slice_is(ev.to.items[0].name, "AA"));
+    assert_true(slice_is(ev.subject, "s s"));
+    assert_true(slice_is(ev.text, "t\nt"));
+    assert_true(slice_is(ev.html, "<b>\u00e9</b>"));
+    assert_true(slice_is(ev.type, "a.b"));
+    assert_true(slice_is(ev.headers[0].name, "X-A"));
+    assert_true(slice_is(ev.headers[0].value, "v w"));
+    assert_true(slice_is(ev.attachments[0].filename, "f g"));
+    assert_true(slice_is(ev.attachments[0].content_type, "text/plain"));
+    assert_true(slice_is(ev.attachments[0].content, "hey"));
+    assert_true(slice_is(ev.attachments[0].content_id, "cd"));
+    arena_cleanup(&arena);
+}
+
 static void test_size_bound_is_exact(void **state)
 {
     const char *json = "{\"messageID\":\"m\",\"to\":\"a@b\",\"subject\":\"\",\"text\":\"\"}";
@@ -370,6 +423,8 @@ int main(void)
         cmocka_unit_test(test_each_recipient_once),
         cmocka_unit_test(test_bad_event_keeps_its_id),
         cmocka_unit_test(test_errors_repeat_no_content),
+        cmocka_unit_test(test_what_is_not_kept_costs_nothing),
+        cmocka_unit_test(test_all_that_is_kept_lasts),
         cmocka_unit_test(test_size_bound_is_exact),
     };
 

@@ -71,6 +71,15 @@ static void test_faults(void **state)
         {"[1e]", JSON_IN_FAULT_SYNTAX, 1, 4},
         {"[1e999]", JSON_IN_FAULT_NUMBER, 1, 7},
         {"[-1e999]", JSON_IN_FAULT_NUMBER, 1, 8},
+        {"[1.7976931348623157e308]", JSON_IN_FAULT_NONE, 0, 0},
+        {"[-17976931348623157.0E+292]", JSON_IN_FAULT_NONE, 0, 0},
+        {"[1.7976931348623159e308]", JSON_IN_FAULT_NUMBER, 1, 24},
+        {"[18e307]", JSON_IN_FAULT_NUMBER, 1, 8},
+        {"[0.0000001e315]", JSON_IN_FAULT_NONE, 0, 0},
+        {"[0.0000001e316]", JSON_IN_FAULT_NUMBER, 1, 15},
+        {"[0.000e99999999999999999999,0E999]", JSON_IN_FAULT_NONE, 0, 0},
+        {"[1e-99999999999999999999]", JSON_IN_FAULT_NONE, 0, 0},
+        {"[1e99999999999999999999]", JSON_IN_FAULT_NUMBER, 1, 24},
         {"[nul]", JSON_IN_FAULT_SYNTAX, 1, 5},
         {"[nulll]", JSON_IN_FAULT_SYNTAX, 1, 6},
         {"[true", JSON_IN_FAULT_END, 1, 6},
@@ -86,6 +95,30 @@ static void test_faults(void **state)
         if (fault != cases[i].fault || line != cases[i].line || column != cases[i].column)
             fail_msg("%s: fault %d at %zu, %zu", cases[i].text, fault, line, column);
     }
+}
+
+/* A number's length is no reason to refuse it. */
+static void test_long_numbers(void **state)
+{
+    enum { DIGITS = 10000 };
+    char text[DIGITS + 64];
+    size_t line, column;
+
+    (void)state;
+    memset(text, '9', sizeof(text));
+    text[0] = '[';
+    strcpy(text + DIGITS, "]");
+    assert_int_equal(parse(text, &line, &column), JSON_IN_FAULT_NUMBER);
+    snprintf(text + DIGITS, 64, "e-%d]", DIGITS);
+    assert_int_equal(parse(text, &line, &column), JSON_IN_FAULT_NONE);
+    snprintf(text + DIGITS, 64, "e-%d]", DIGITS - 400);
+    assert_int_equal(parse(text, &line, &column), JSON_IN_FAULT_NUMBER);
+    memset(text + 1, '0', DIGITS);
+    text[2] = '.';
+    strcpy(text + DIGITS, "7e10300]");
+    assert_int_equal(parse(text, &line, &column), JSON_IN_FAULT_NONE);
+    strcpy(text + DIGITS, "7e10400]");
+    assert_int_equal(parse(text, &line, &column), JSON_IN_FAULT_NUMBER);
 }
 
 static void test_values(void **state)
@@ -282,9 +315,8 @@ static void test_against_jansson(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_faults),
-        cmocka_unit_test(test_values),
-        cmocka_unit_test(test_depth_and_many_names),
+        cmocka_unit_test(test_faults),          cmocka_unit_test(test_long_numbers),
+        cmocka_unit_test(test_values),          cmocka_unit_test(test_depth_and_many_names),
         cmocka_unit_test(test_against_jansson),
     };
 
