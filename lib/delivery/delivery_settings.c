@@ -5,7 +5,8 @@ enum {
     SMTP_IDLE_MS = 60000,
     BREAKER_FAILURES = 5,
     MAX_RESENDS = 3,
-    LOG_MODE_ACTIVE = 256
+    LOG_MODE_ACTIVE = 256,
+    SLOW_MAIL_S = 10 /* what a mail takes at a relay that is slow, and works */
 };
 
 struct store_settings delivery_store_settings(const struct config *c)
@@ -62,9 +63,25 @@ struct machine_policy delivery_policy(const struct config *c)
                                    .fail_open = c->fail_open};
 }
 
+/* With a bound of mails a second, more of them would only wait under a claim, and perhaps until
+ * they expire: two seconds' worth, and one for each connection that they can keep busy. */
+static size_t max_waiting_for_rate(const struct config *c)
+{
+    const size_t under_way = c->smtp_max_rate * SLOW_MAIL_S;
+
+    return c->smtp_max_rate * 2 +
+           (under_way < c->smtp_max_connections ? under_way : c->smtp_max_connections);
+}
+
 size_t delivery_max_active(const struct config *c)
 {
+    size_t most, paced;
+
+    if (c->mode != CONFIG_MODE_SMTP)
+        return LOG_MODE_ACTIVE;
     /* For each connection one mail, another one queued behind its final dot, and a third one whose
      * claim is under way. */
-    return c->mode == CONFIG_MODE_SMTP ? c->smtp_max_connections * 3 + 16 : LOG_MODE_ACTIVE;
+    most = c->smtp_max_connections * 3 + 16;
+    paced = max_waiting_for_rate(c);
+    return c->smtp_max_rate && paced < most ? paced : most;
 }

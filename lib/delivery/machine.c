@@ -1,8 +1,7 @@
 #include "delivery/machine.h"
 
 enum {
-    STORE_RETRY_MS = 1000, /* the store says when it is back; this is for the case that only one
-                              operation failed */
+    STORE_RETRY_MS = 1000, /* where one operation failed: else the store says when it is back */
     BURY_RETRY_MS = 1000,
     LOST_CLAIM_MS = 50 /* after a lost claim: look again soon, somebody else's stands there */
 };
@@ -296,11 +295,12 @@ static void answer_dot(struct machine *m, struct machine_actions *out, bool go)
     put(out, (struct machine_action){.kind = ACTION_DOT, .go = go});
 }
 
-static void on_before_dot(struct machine *m, struct machine_actions *out)
+static void on_before_dot(struct machine *m, struct machine_actions *out, bool expired)
 {
     if (m->state != MACHINE_SENDING)
         return;
-    if (m->cancelled) {
+    m->expired = expired && !m->cancelled;
+    if (m->cancelled || expired) {
         answer_dot(m, out, false);
     } else if (m->unprotected) {
         answer_dot(m, out, true);
@@ -311,7 +311,7 @@ static void on_before_dot(struct machine *m, struct machine_actions *out)
 }
 
 static void on_fence(struct machine *m, const struct machine_policy *policy,
-                     struct machine_actions *out, enum store_answer answer)
+                     struct machine_actions *out, enum store_answer answer, bool expired)
 {
     /* An unanswered fence may have gone up all the same. */
     if (answer != STORE_LOST)
@@ -320,8 +320,9 @@ static void on_fence(struct machine *m, const struct machine_policy *policy,
         return;
     if (answer == STORE_LOST)
         m->held = m->inherited = false;
+    m->expired = expired && !m->cancelled && answer != STORE_LOST;
     answer_dot(m, out,
-               !m->cancelled &&
+               !m->cancelled && !m->expired &&
                    (answer == STORE_DONE || (answer == STORE_UNAVAILABLE && policy->fail_open)));
 }
 
@@ -420,7 +421,12 @@ static void on_outcome(struct machine *m, const struct machine_policy *policy,
         die(m, out, DEAD_REJECTED);
         break;
     case OUTCOME_AMBIGUOUS: on_ambiguous(m, policy, out, input); break;
-    case OUTCOME_CANCELLED: release_then(m, out, ACTION_WAIT, LOST_CLAIM_MS); break;
+    case OUTCOME_CANCELLED:
+        if (m->expired)
+            die(m, out, DEAD_EXPIRED);
+        else
+            release_then(m, out, ACTION_WAIT, LOST_CLAIM_MS);
+        break;
     }
 }
 
@@ -496,8 +502,7 @@ static void on_marked(struct machine *m, struct machine_actions *out, enum store
 
 /* ---- timers ---- */
 
-/* What was decided before the store went away stays decided, even where the claim was lost
- * meanwhile. */
+/* What was decided before the store went away stays decided, even where the claim was lost. */
 static void on_store_back(struct machine *m, struct machine_actions *out)
 {
     const bool release_due = m->release_due;
@@ -575,8 +580,8 @@ struct machine_actions machine_step(struct machine *m, const struct machine_poli
     case INPUT_GATE_OPEN: on_gate_open(m, &out); break;
     case INPUT_CLAIM: on_claim(m, policy, &out, input->claim); break;
     case INPUT_PREPARED: on_prepared(m, &out, input); break;
-    case INPUT_BEFORE_DOT: on_before_dot(m, &out); break;
-    case INPUT_FENCE: on_fence(m, policy, &out, input->store); break;
+    case INPUT_BEFORE_DOT: on_before_dot(m, &out, input->expired); break;
+    case INPUT_FENCE: on_fence(m, policy, &out, input->store, input->expired); break;
     case INPUT_RENEW: on_renew(m, policy, &out, input->store); break;
     case INPUT_OUTCOME: on_outcome(m, policy, &out, input); break;
     case INPUT_RELEASED: on_released(m, policy, &out, input->store); break;

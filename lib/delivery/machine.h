@@ -36,15 +36,15 @@ enum machine_state {
 enum machine_input_kind {
     INPUT_START, /* decoded; `dead` says whether it is dead on arrival */
     INPUT_GATE_OPEN,
-    INPUT_CLAIM,    /* `claim` */
-    INPUT_PREPARED, /* composed, or `dead` (expired, template_error) */
-    INPUT_BEFORE_DOT,
-    INPUT_FENCE,    /* `store` */
-    INPUT_RENEW,    /* `store` */
-    INPUT_OUTCOME,  /* `outcome` */
-    INPUT_RELEASED, /* `store` */
-    INPUT_BURIED,   /* `acknowledged` */
-    INPUT_MARKED,   /* `store` */
+    INPUT_CLAIM,      /* `claim` */
+    INPUT_PREPARED,   /* composed, or `dead` (expired, template_error) */
+    INPUT_BEFORE_DOT, /* `expired` */
+    INPUT_FENCE,      /* `store`, `expired` */
+    INPUT_RENEW,      /* `store` */
+    INPUT_OUTCOME,    /* `outcome` */
+    INPUT_RELEASED,   /* `store` */
+    INPUT_BURIED,     /* `acknowledged` */
+    INPUT_MARKED,     /* `store` */
     INPUT_TIMER,
     INPUT_STORE_UP,
     INPUT_DRAIN, /* the process stops: wait for nothing any more, finish what is under way */
@@ -59,6 +59,7 @@ struct machine_input {
     enum dead_reason dead;
     const struct claim_answer *claim;
     enum store_answer store;
+    bool expired; /* expiresAt has passed: no dot */
     const struct outcome *outcome;
     bool acknowledged;
     uint64_t random; /* for jitter */
@@ -127,6 +128,7 @@ struct machine {
     bool fenced;        /* … as D */
     bool inherited;     /* … as a D that may stand for a mail already taken: never released */
     bool unprotected;   /* fail-open: sent without a claim */
+    bool expired;       /* MACHINE_ABORTING: that is why */
     bool partial; /* sent, but some recipients were refused: dead letter first, then the mark */
     bool mark_is_dead; /* MACHINE_MARK_WAIT: which mark is still to be written */
     bool settled;

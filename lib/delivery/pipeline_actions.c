@@ -46,9 +46,15 @@ static void on_claim(void *ctx, const struct claim_answer *answer)
     store_op_over(job);
 }
 
+static bool is_expired(const struct job *job)
+{
+    return job->event.has_expires_at && clock_unix_ms() > job->event.expires_at_unix_ms;
+}
+
 static void feed_store(struct job *job, enum machine_input_kind kind, enum store_answer answer)
 {
-    const struct machine_input input = {.kind = kind, .store = answer};
+    const struct machine_input input = {
+        .kind = kind, .store = answer, .expired = kind == INPUT_FENCE && is_expired(job)};
 
     job_feed(job, &input);
     store_op_over(job);
@@ -156,11 +162,6 @@ static void do_mark_dead(struct job *job)
 
 /* ---- preparing ---- */
 
-static bool is_expired(const struct job *job)
-{
-    return job->event.has_expires_at && clock_unix_ms() > job->event.expires_at_unix_ms;
-}
-
 /* Composes the message and the envelope. False where memory is out. */
 static bool compose(struct job *job)
 {
@@ -198,6 +199,13 @@ static void set_error(struct job *job, const char *text)
     job->reply[0] = '\0';
 }
 
+static void set_expired(struct job *job)
+{
+    set_error(job, job->machine.attempts || job->machine.inherited
+                       ? "expiresAt passed before an attempt succeeded for certain"
+                       : "expiresAt had passed when its turn came");
+}
+
 static void do_prepare(struct job *job)
 {
     struct machine_input input = {.kind = INPUT_PREPARED};
@@ -206,9 +214,7 @@ static void do_prepare(struct job *job)
         input.is_dead = true;
         input.dead = job->machine.reason;
     } else if (is_expired(job)) {
-        set_error(job, job->machine.attempts || job->machine.inherited
-                           ? "expiresAt passed before an attempt succeeded for certain"
-                           : "expiresAt had passed when its turn came");
+        set_expired(job);
         input.is_dead = true;
         input.dead = DEAD_EXPIRED;
     } else if (job->event.template_name.ptr) {
@@ -225,10 +231,12 @@ static void do_prepare(struct job *job)
 
 static void on_before_dot(void *ctx, struct delivery *delivery)
 {
-    static const struct machine_input input = {.kind = INPUT_BEFORE_DOT};
+    struct job *job = ctx;
+    /* It may have waited for the relay since it was composed. */
+    const struct machine_input input = {.kind = INPUT_BEFORE_DOT, .expired = is_expired(job)};
 
     (void)delivery;
-    job_feed(ctx, &input);
+    job_feed(job, &input);
 }
 
 /* The refused ones of a mail that others got, for the header dlq-recipients. */
@@ -268,6 +276,8 @@ static void feed_outcome(struct job *job, const struct outcome *outcome)
                 : "");
         memcpy(job->reply, outcome->reply, sizeof(job->reply));
     }
+    if (outcome->class == OUTCOME_CANCELLED && job->machine.expired)
+        set_expired(job);
     job->in_doubt |= outcome->class == OUTCOME_AMBIGUOUS;
     if (outcome->class == OUTCOME_SENT) {
         job->accepted_unix_ms = clock_unix_ms();

@@ -63,10 +63,17 @@ static bool is_transaction_stage(enum smtp_stage stage)
     return stage == STAGE_MAIL || stage == STAGE_RCPT || stage == STAGE_DATA || stage == STAGE_DOT;
 }
 
+bool outcome_is_login_wanted(enum smtp_stage stage, int code)
+{
+    return stage == STAGE_MAIL && (code == 530 || code == 534 || code == 535 || code == 538);
+}
+
 enum outcome_class outcome_of_reply(enum smtp_stage stage, int code)
 {
     if (code >= 200 && code <= 299)
         return OUTCOME_SENT;
+    if (outcome_is_login_wanted(stage, code))
+        return OUTCOME_RETRY;
     if (code >= 500 && code <= 599 && is_transaction_stage(stage))
         return OUTCOME_REJECTED;
     return OUTCOME_RETRY;

@@ -81,8 +81,13 @@ const char *outcome_reason_name(enum outcome_reason reason);
 
 /* The class of a reply to MAIL, RCPT, DATA or the final dot, by its code (RFC 5321 section 4.2.1):
  * 2yz sent, 4yz and anything unknown retry, 5yz rejected. 421 is retry whatever the stage. A 5yz
- * before MAIL (banner, EHLO, AUTH) is the relay failing as a whole and so a retry. */
+ * before MAIL (banner, EHLO, AUTH) is the relay failing as a whole and so a retry; and so is a
+ * reply to MAIL that wants a login, or TLS, first. */
 enum outcome_class outcome_of_reply(enum smtp_stage stage, int code);
+
+/* 530, 534, 535 or 538 to MAIL (RFC 4954 section 6, RFC 3207 section 4): nobody's mail would be
+ * taken. */
+bool outcome_is_login_wanted(enum smtp_stage stage, int code);
 
 /* Fills in an outcome: class, reason, stage and `error` as named, everything else empty. */
 void outcome_set(struct outcome *out, enum outcome_class class, enum outcome_reason reason,

@@ -15,13 +15,14 @@ unsigned pace_connections(const struct pace *p)
 
 bool pace_busy(struct pace *p, unsigned used, uint64_t now_ms)
 {
-    const unsigned in_use = used < p->limit ? used : p->limit;
+    const unsigned before = p->limit, in_use = used < before ? used : before;
 
-    if (p->limit < p->most && now_ms - p->changed_ms < STEP_MS)
+    if (p->fallen && now_ms - p->fell_ms < STEP_MS)
         return false; /* the same burst */
-    p->changed_ms = now_ms;
+    p->fallen = true;
+    p->fell_ms = p->changed_ms = now_ms;
     p->limit = in_use > 1 ? in_use / 2 : 1;
-    return true;
+    return p->limit < before;
 }
 
 void pace_success(struct pace *p, uint64_t now_ms)

@@ -15,7 +15,9 @@
 
 struct pace { /* private */
     unsigned most, limit;
-    uint64_t changed_ms; /* when the limit was last changed */
+    bool fallen;
+    uint64_t fell_ms;    /* when the limit last fell: growth since then is no new burst's excuse */
+    uint64_t changed_ms; /* when it was last changed at all */
     uint64_t rate;       /* a second; 0: no bound */
     uint64_t tokens;     /* thousandths of a mail */
     uint64_t filled_ms;  /* when they were last counted */

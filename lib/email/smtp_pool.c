@@ -11,16 +11,25 @@
 
 #include "base/log.h"
 
-enum { BACKOFF_MIN_MS = 1000, BACKOFF_MAX_MS = 30000 };
+enum {
+    BACKOFF_MIN_MS = 1000,
+    BACKOFF_MAX_MS = 30000,
+    OPENS_SOON_MS = 1000 /* a session that takes longer is not waited for */
+};
 
-static unsigned live_sessions(const struct smtp_pool *p)
+unsigned smtp_pool_live_sessions(const struct smtp_pool *p)
 {
     return p->idle.len + p->working.len;
 }
 
 static unsigned all_sessions(const struct smtp_pool *p)
 {
-    return live_sessions(p) + p->connecting.len + p->quitting.len;
+    return smtp_pool_live_sessions(p) + p->connecting.len + p->quitting.len;
+}
+
+bool smtp_pool_has_waiting(const struct smtp_pool *p)
+{
+    return p->waiting.len + p->stale.len > 0;
 }
 
 /* ---- ends of deliveries ---- */
@@ -32,7 +41,7 @@ void smtp_pool_dispatch_soon(struct smtp_pool *p)
     loop_defer(p->loop, &p->dispatch_task, dispatch, p);
 }
 
-static void finish(struct smtp_delivery *d, const struct outcome *outcome)
+void smtp_pool_finish(struct smtp_delivery *d, const struct outcome *outcome)
 {
     const struct delivery_callbacks callbacks = d->callbacks;
     void *ctx = d->ctx;
@@ -62,7 +71,7 @@ static void hand_over_returned(void *ctx)
     while (p->returned.first) {
         struct outcome outcome;
         describe_returned(p, p->returned.first, &outcome);
-        finish(p->returned.first, &outcome);
+        smtp_pool_finish(p->returned.first, &outcome);
     }
 }
 
@@ -79,6 +88,15 @@ void smtp_pool_give_back(struct smtp_pool *p, struct smtp_delivery *d, enum outc
     loop_defer(p->loop, &p->return_task, hand_over_returned, p);
 }
 
+void smtp_pool_hand_back(struct smtp_pool *p, struct smtp_delivery *d)
+{
+    d->session = NULL;
+    d->behind = false;
+    d->newer_than = 0;
+    delivery_take(d);
+    delivery_put_first(&p->waiting, d);
+}
+
 /* ---- ends of sessions ---- */
 
 static void bury(void *ctx)
@@ -93,7 +111,7 @@ static void bury(void *ctx)
 }
 
 /* Its memory may be in use further up the stack: a task frees it. */
-static void bury_soon(struct smtp_pool *p, struct smtp_session *s)
+void smtp_pool_bury_soon(struct smtp_pool *p, struct smtp_session *s)
 {
     s->mail_owner = NULL;
     session_put(&p->dead, s);
@@ -104,10 +122,10 @@ void smtp_pool_drop_session(struct smtp_pool *p, struct session_list *list, stru
 {
     session_take(list, s);
     smtp_session_drop(s);
-    bury_soon(p, s);
+    smtp_pool_bury_soon(p, s);
 }
 
-static void quit_session(struct smtp_pool *p, struct session_list *list, struct smtp_session *s)
+void smtp_pool_quit_session(struct smtp_pool *p, struct session_list *list, struct smtp_session *s)
 {
     session_take(list, s);
     session_put(&p->quitting, s);
@@ -139,25 +157,47 @@ static void relay_down(struct smtp_pool *p, const struct outcome *why)
     up_changed(p);
 }
 
-static void relay_up(struct smtp_pool *p)
-{
-    log_info("SMTP relay is working again");
-    p->error[0] = '\0';
-    up_changed(p);
-}
-
 /* While the relay is in outage one mail is kept, to probe it. */
 static void hold_back(struct smtp_pool *p)
 {
-    while (p->waiting.len > 1)
-        smtp_pool_give_back(p, p->waiting.first->next, OUTCOME_RETRY, REASON_OUTAGE, STAGE_QUEUE);
+    struct smtp_delivery *kept = p->stale.first ? p->stale.first : p->waiting.first, *d, *next;
+
+    for (d = p->stale.first; d; d = next) {
+        next = d->next;
+        if (d != kept)
+            smtp_pool_give_back(p, d, OUTCOME_RETRY, REASON_OUTAGE, STAGE_QUEUE);
+    }
+    for (d = p->waiting.first; d; d = next) {
+        next = d->next;
+        if (d != kept)
+            smtp_pool_give_back(p, d, OUTCOME_RETRY, REASON_OUTAGE, STAGE_QUEUE);
+    }
+}
+
+void smtp_pool_relay_failed(struct smtp_pool *p, const struct outcome *why)
+{
+    snprintf(p->error, sizeof(p->error), "%s", why->error);
+    if (why->relay_down && breaker_failure(&p->breaker))
+        relay_down(p, why);
+    if (p->breaker.open)
+        hold_back(p);
+}
+
+void smtp_pool_relay_works(struct smtp_pool *p)
+{
+    p->login_wanted = false;
+    if (!breaker_success(&p->breaker))
+        return;
+    log_info("SMTP relay is working again");
+    p->error[0] = '\0';
+    up_changed(p);
 }
 
 /* ---- opening ---- */
 
 static bool backing_off(const struct smtp_pool *p)
 {
-    return live_sessions(p) > 0 && loop_now_ms(p->loop) < p->reopen_ms;
+    return smtp_pool_live_sessions(p) > 0 && loop_now_ms(p->loop) < p->reopen_ms;
 }
 
 /* The relay takes no further session but serves those that are open: its limit, not an outage. */
@@ -170,62 +210,111 @@ static void back_off(struct smtp_pool *p)
     loop_timer_start(p->loop, &p->reopen_timer, p->backoff_ms);
 }
 
-static void opening_failed(struct smtp_pool *p, const struct outcome *why)
+void smtp_pool_trust_any(struct smtp_pool *p)
+{
+    while (p->stale.last)
+        smtp_pool_hand_back(p, p->stale.last);
+}
+
+void smtp_pool_opening_failed(struct smtp_pool *p, const struct outcome *why)
 {
     struct smtp_delivery *d;
 
-    if (live_sessions(p) > 0) {
+    if (smtp_pool_live_sessions(p) > 0) {
         back_off(p);
-        for (d = p->waiting.first; d; d = d->next)
-            d->needs_new_session = false; /* there is none to be had now */
+        smtp_pool_trust_any(p);
         smtp_pool_dispatch_soon(p);
         return;
     }
-    d = p->waiting.first;
-    snprintf(p->error, sizeof(p->error), "%s", why->error);
-    if (why->relay_down && breaker_failure(&p->breaker))
-        relay_down(p, why);
+    d = p->stale.first ? p->stale.first : p->waiting.first;
+    if (d)
+        delivery_take(d);
+    smtp_pool_relay_failed(p, why);
     smtp_pool_dispatch_soon(p);
     if (d)
-        finish(d, why);
+        smtp_pool_finish(d, why);
 }
 
-static const struct smtp_session_events session_events;
+unsigned smtp_pool_openable(const struct smtp_pool *p)
+{
+    const unsigned all = all_sessions(p), most = pace_connections(&p->pace);
+
+    if (p->shutting_down || backing_off(p) || all >= most ||
+        !breaker_admits(&p->breaker, p->connecting.len))
+        return 0;
+    return p->breaker.open ? 1 : most - all;
+}
 
 static bool open_session(struct smtp_pool *p)
 {
     struct error err = {0};
     struct outcome why;
     struct smtp_session *s =
-        smtp_session_open(p->loop, p->curl, &p->settings, p->url, &session_events, p, &err);
+        smtp_session_open(p->loop, p->curl, &p->settings, p->url, &smtp_pool_events, p, &err);
 
     if (s) {
+        p->opening_ms = loop_now_ms(p->loop);
         session_put(&p->connecting, s);
         return true;
     }
     outcome_set(&why, OUTCOME_RETRY, REASON_INTERNAL, STAGE_CONNECT, "%s", err.text);
-    opening_failed(p, &why);
+    smtp_pool_opening_failed(p, &why);
     return false;
 }
 
-static void open_sessions(struct smtp_pool *p)
+/* ---- mails whose session was found closed ---- */
+
+static bool fits(const struct smtp_session *s, const struct smtp_delivery *d)
 {
-    /* All that are open are idle and full up the limit, but what waits can't trust them. */
-    if (p->waiting.len && p->idle.len && all_sessions(p) == pace_connections(&p->pace))
-        smtp_pool_drop_session(p, &p->idle, p->idle.last);
-    while (p->connecting.len < p->waiting.len && all_sessions(p) < pace_connections(&p->pace) &&
-           breaker_admits(&p->breaker, p->connecting.len) && !backing_off(p))
-        if (!open_session(p))
-            return;
+    return s->number > d->newer_than;
+}
+
+static struct smtp_session *find_fit(const struct session_list *list, const struct smtp_delivery *d)
+{
+    struct smtp_session *s = list->first;
+
+    while (s && !fits(s, d))
+        s = s->next;
+    return s;
+}
+
+/* Some of them can go over no session that is open or being opened. */
+static bool new_one_is_needed(const struct smtp_pool *p)
+{
+    const struct smtp_delivery *d = p->connecting.len ? NULL : p->stale.first;
+
+    while (d && (find_fit(&p->idle, d) || find_fit(&p->working, d)))
+        d = d->next;
+    return d != NULL;
+}
+
+/* … and to open one, another one has to end. */
+static bool slot_is_needed(const struct smtp_pool *p)
+{
+    return p->stale.len && !p->quitting.len && !p->breaker.open && !p->shutting_down &&
+           !backing_off(p) && !smtp_pool_openable(p) && new_one_is_needed(p);
+}
+
+void smtp_pool_try_on_new_session(struct smtp_pool *p, struct smtp_delivery *d)
+{
+    d->times_stale++;
+    smtp_pool_hand_back(p, d);
+    if (backing_off(p) || p->shutting_down) /* there is none to be had */
+        return;
+    delivery_take(d);
+    d->newer_than = p->sessions_opened;
+    delivery_put(&p->stale, d);
 }
 
 /* ---- bringing mails and sessions together ---- */
 
-static void assign(struct smtp_pool *p, struct smtp_session *s, struct smtp_delivery *d)
+void smtp_pool_assign(struct smtp_pool *p, struct smtp_session *s, struct smtp_delivery *d)
 {
     delivery_take(d);
     delivery_put(&p->busy, d);
     d->session = s;
+    d->behind = d->on_new_session = false;
+    pace_take(&p->pace);
 }
 
 static void start(struct smtp_pool *p, struct session_list *list, struct smtp_session *s,
@@ -233,25 +322,16 @@ static void start(struct smtp_pool *p, struct session_list *list, struct smtp_se
 {
     session_take(list, s);
     session_put(&p->working, s);
-    assign(p, s, d);
-    pace_take(&p->pace);
+    smtp_pool_assign(p, s, d);
     d->on_new_session = list == &p->connecting;
     s->mail_owner = d;
     smtp_session_start(s, &d->mail);
 }
 
-void smtp_pool_try_on_new_session(struct smtp_pool *p, struct smtp_delivery *d)
-{
-    d->session = NULL;
-    d->needs_new_session = true;
-    delivery_take(d);
-    delivery_put_first(&p->waiting, d);
-}
-
 static void quit_idle(struct smtp_pool *p)
 {
     while (p->idle.first)
-        quit_session(p, &p->idle, p->idle.first);
+        smtp_pool_quit_session(p, &p->idle, p->idle.first);
 }
 
 /* True where the next mail has to wait for its turn by the clock; dispatch() looks again then. */
@@ -264,38 +344,86 @@ static bool paced(struct smtp_pool *p)
     return delay_ms > 0;
 }
 
-/* The next mail that a session may take: a new one takes any. */
-static struct smtp_delivery *next_mail(struct smtp_pool *p, bool new_session)
+/* In outage one mail is under way at a time. */
+static bool is_probed(const struct smtp_pool *p, const struct session_list *list)
 {
-    struct smtp_delivery *d = p->waiting.first;
+    return p->breaker.open && p->working.len > (list == &p->working ? 1 : 0);
+}
 
-    while (d && d->needs_new_session && !new_session)
-        d = d->next;
-    return d && !paced(p) ? d : NULL;
+/* The next mail that a session may take. */
+static struct smtp_delivery *next_mail(struct smtp_pool *p, const struct session_list *list,
+                                       const struct smtp_session *s)
+{
+    struct smtp_delivery *d = p->stale.first;
+
+    for (; d && !fits(s, d); d = d->next)
+        if (find_fit(&p->idle, d))
+            return NULL; /* its turn is first: dispatch() brings the two together */
+    if (!d)
+        d = p->waiting.first;
+    return d && !is_probed(p, list) && !paced(p) ? d : NULL;
+}
+
+static bool start_on_idle(struct smtp_pool *p)
+{
+    struct smtp_session *s = NULL;
+    struct smtp_delivery *d = p->stale.first;
+
+    for (; d && !(s = find_fit(&p->idle, d)); d = d->next)
+        ;
+    if (!d) {
+        d = p->waiting.first;
+        s = p->idle.first;
+    }
+    if (!d || !s || is_probed(p, &p->idle) || paced(p))
+        return false;
+    start(p, &p->idle, s, d);
+    return true;
+}
+
+/* Those that need a new session have it opened before their turn by the clock: else mails that go
+ * over open ones might take every turn. */
+static void open_sessions(struct smtp_pool *p)
+{
+    unsigned wanted = p->stale.len + p->waiting.len;
+
+    if (p->idle.last && slot_is_needed(p))
+        smtp_pool_drop_session(p, &p->idle, p->idle.last);
+    if (is_probed(p, NULL))
+        wanted = 0;
+    else if (wanted && paced(p))
+        wanted = new_one_is_needed(p);
+    while (p->connecting.len < wanted && smtp_pool_openable(p))
+        if (!open_session(p))
+            return;
+}
+
+static void give_back_all(struct smtp_pool *p, struct delivery_list *list)
+{
+    while (list->first)
+        smtp_pool_give_back(p, list->first, OUTCOME_CANCELLED, REASON_CANCELLED, STAGE_QUEUE);
 }
 
 static void dispatch(void *ctx)
 {
     struct smtp_pool *p = ctx;
-    struct smtp_delivery *d;
 
-    while (p->idle.last && live_sessions(p) > pace_connections(&p->pace))
-        quit_session(p, &p->idle, p->idle.last);
-    while (p->idle.first && (d = next_mail(p, false)))
-        start(p, &p->idle, p->idle.first, d);
-    if (p->shutting_down && live_sessions(p) + p->connecting.len == 0)
-        while (p->waiting.first)
-            smtp_pool_give_back(p, p->waiting.first, OUTCOME_CANCELLED, REASON_CANCELLED,
-                                STAGE_QUEUE);
-    if (p->shutting_down) {
-        if (!p->waiting.len)
-            quit_idle(p);
+    while (p->idle.last && smtp_pool_live_sessions(p) > pace_connections(&p->pace))
+        smtp_pool_quit_session(p, &p->idle, p->idle.last);
+    if (p->breaker.open && !p->shutting_down)
+        hold_back(p);
+    while (start_on_idle(p))
+        ;
+    if (!p->shutting_down) {
+        open_sessions(p);
         return;
     }
-    if (p->breaker.open)
-        hold_back(p);
-    if (!p->waiting.first || !paced(p))
-        open_sessions(p);
+    if (smtp_pool_live_sessions(p) + p->connecting.len == 0) {
+        give_back_all(p, &p->stale);
+        give_back_all(p, &p->waiting);
+    }
+    if (!smtp_pool_has_waiting(p))
+        quit_idle(p);
 }
 
 void smtp_pool_on_timer(void *ctx)
@@ -303,16 +431,17 @@ void smtp_pool_on_timer(void *ctx)
     dispatch(ctx);
 }
 
-/* Takes the next mail, or waits for one. `s` is on `list`, and idle. */
-static void place(struct smtp_pool *p, struct session_list *list, struct smtp_session *s)
+void smtp_pool_place(struct smtp_pool *p, struct session_list *list, struct smtp_session *s)
 {
     const unsigned limit = p->settings.messages_per_connection;
-    const bool spent = (limit && s->mails >= limit) || (p->shutting_down && !p->waiting.len) ||
-                       (list == &p->working && live_sessions(p) > pace_connections(&p->pace));
-    struct smtp_delivery *d = spent ? NULL : next_mail(p, list == &p->connecting);
+    const bool spent =
+        (limit && s->mails >= limit) || (p->shutting_down && !smtp_pool_has_waiting(p)) ||
+        (list == &p->working &&
+         (smtp_pool_live_sessions(p) > pace_connections(&p->pace) || slot_is_needed(p)));
+    struct smtp_delivery *d = spent ? NULL : next_mail(p, list, s);
 
     if (spent) {
-        quit_session(p, list, s);
+        smtp_pool_quit_session(p, list, s);
     } else if (d) {
         start(p, list, s, d);
     } else {
@@ -321,136 +450,61 @@ static void place(struct smtp_pool *p, struct session_list *list, struct smtp_se
     }
 }
 
-/* ---- what sessions tell ---- */
+/* ---- behind a dot ---- */
 
-static void on_opened(void *owner, struct smtp_session *s)
+/* An envelope behind a dot of which nobody knows whether the relay bears it. */
+static bool on_trial(const struct smtp_pool *p)
 {
-    struct smtp_pool *p = owner;
+    const struct smtp_session *s = p->working.first;
 
-    p->sessions_opened++;
-    p->backoff_ms = p->reopen_ms = 0;
-    if (breaker_success(&p->breaker))
-        relay_up(p);
-    place(p, &p->connecting, s);
-    smtp_pool_dispatch_soon(p);
+    for (; s; s = s->next) {
+        const struct smtp_delivery *d = s->mail_owner;
+        if (s->queued_owner || (d && d->behind && !smtp_session_transaction(s)->heard))
+            return true;
+    }
+    return false;
 }
 
-static void on_open_failed(void *owner, struct smtp_session *s, const struct outcome *why)
+/* The first ones are left to sessions that are being opened, which they may have sooner: unless
+ * that takes so long that nobody knows. */
+static struct smtp_delivery *beyond_new_sessions(struct smtp_pool *p)
 {
-    struct smtp_pool *p = owner;
+    struct smtp_delivery *d = p->waiting.first;
+    const unsigned openable = smtp_pool_openable(p);
+    unsigned left = openable;
 
-    session_take(&p->connecting, s);
-    bury_soon(p, s);
-    opening_failed(p, why);
+    if (openable)
+        smtp_pool_dispatch_soon(p);
+    if (loop_now_ms(p->loop) - p->opening_ms < OPENS_SOON_MS)
+        left += p->connecting.len;
+    left = left > p->stale.len ? left - p->stale.len : 0;
+    for (; d && left; left--)
+        d = d->next;
+    return d;
 }
 
-static void on_before_dot(void *owner, struct smtp_session *s)
+/* A session that ends its mail takes one that fits it, or makes room for a new session. */
+static bool is_for_stale(const struct smtp_pool *p, const struct smtp_session *s)
 {
-    struct smtp_delivery *d = s->mail_owner;
+    const struct smtp_delivery *d = p->stale.first;
 
-    (void)owner;
-    if (d->callbacks.before_dot)
-        d->callbacks.before_dot(d->ctx, &d->base);
-    else
-        smtp_session_allow(s, true);
+    while (d && !fits(s, d))
+        d = d->next;
+    return d || slot_is_needed(p);
 }
 
-static void on_may_queue(void *owner, struct smtp_session *s)
+struct smtp_delivery *smtp_pool_mail_behind(struct smtp_pool *p, const struct smtp_session *s)
 {
-    struct smtp_pool *p = owner;
     const unsigned limit = p->settings.messages_per_connection;
     struct smtp_delivery *d;
 
     /* An idle session answers sooner than one that waits for the reply to a dot; and one too many
      * ends after its mail. */
-    if (p->idle.first || (limit && s->mails + 2 > limit) ||
-        live_sessions(p) > pace_connections(&p->pace))
-        return;
-    d = next_mail(p, false);
-    if (!d)
-        return;
-    assign(p, s, d);
-    pace_take(&p->pace);
-    d->on_new_session = false;
-    s->queued_owner = d;
-    smtp_session_queue(s, &d->mail);
+    if (!p->waiting.first || p->idle.first || p->breaker.open ||
+        smtp_pool_live_sessions(p) > pace_connections(&p->pace) ||
+        (limit && s->mails + 2 > limit) ||
+        !behind_may(&p->behind, s->mails, !p->behind.proved && on_trial(p)) || is_for_stale(p, s))
+        return NULL;
+    d = beyond_new_sessions(p);
+    return d && !d->alone && !paced(p) ? d : NULL;
 }
-
-/* The relay had closed the session before it was given this mail. */
-static bool was_stale(const struct smtp_delivery *d, const struct smtp_transaction *t)
-{
-    const struct outcome *o = &t->outcome;
-
-    return !d->on_new_session && o->class == OUTCOME_RETRY && o->stage == STAGE_MAIL &&
-           ((o->reason == REASON_LOST && !t->heard) || o->code == 421);
-}
-
-/* What the relay's answer says about how busy it is. A refused recipient says nothing. */
-static void adapt(struct smtp_pool *p, const struct outcome *o)
-{
-    const uint64_t now_ms = loop_now_ms(p->loop);
-
-    if (o->class == OUTCOME_SENT)
-        pace_success(&p->pace, now_ms);
-    else if (o->class == OUTCOME_RETRY && o->reason == REASON_REPLY &&
-             (o->code == 421 || o->stage != STAGE_RCPT) &&
-             pace_busy(&p->pace, live_sessions(p), now_ms))
-        log_warn("SMTP relay is too busy, using fewer connections",
-                 LOG_INT("connections", pace_connections(&p->pace)), LOG_INT("replyCode", o->code));
-}
-
-static void on_finished(void *owner, struct smtp_session *s,
-                        const struct smtp_transaction *finished)
-{
-    struct smtp_pool *p = owner;
-    struct smtp_delivery *d = s->mail_owner, *queued = s->queued_owner;
-    const bool stale = was_stale(d, finished);
-
-    s->mail_owner = s->state == SESSION_BUSY ? queued : NULL;
-    s->queued_owner = NULL;
-    if (queued && s->state == SESSION_DEAD)
-        smtp_pool_try_on_new_session(p, queued);
-    if (stale)
-        smtp_pool_try_on_new_session(p, d);
-    else
-        adapt(p, &finished->outcome);
-    d->session = NULL;
-    if (s->state == SESSION_DEAD) {
-        session_take(&p->working, s);
-        bury_soon(p, s);
-    }
-    if (p->waiting.len || p->shutting_down)
-        smtp_pool_dispatch_soon(p);
-    /* The outcome lies in the session: it takes its next mail only after this. */
-    if (!stale)
-        finish(d, &finished->outcome);
-    if (s->state == SESSION_IDLE)
-        place(p, &p->working, s);
-}
-
-static void on_expired(void *owner, struct smtp_session *s)
-{
-    struct smtp_pool *p = owner;
-
-    quit_session(p, &p->idle, s);
-}
-
-static void on_closed(void *owner, struct smtp_session *s)
-{
-    struct smtp_pool *p = owner;
-
-    session_take(s->quit_said ? &p->quitting : &p->idle, s);
-    bury_soon(p, s);
-    if (p->waiting.len)
-        smtp_pool_dispatch_soon(p);
-}
-
-static const struct smtp_session_events session_events = {
-    .opened = on_opened,
-    .open_failed = on_open_failed,
-    .before_dot = on_before_dot,
-    .may_queue = on_may_queue,
-    .finished = on_finished,
-    .expired = on_expired,
-    .closed = on_closed,
-};

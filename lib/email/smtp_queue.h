@@ -14,8 +14,12 @@ struct smtp_delivery {
     struct delivery_callbacks callbacks;
     void *ctx;
     struct smtp_session *session; /* while it is under way */
-    bool needs_new_session;       /* the last one had been closed by the relay while idle */
+    uint64_t newer_than;          /* it takes only sessions of a higher number; 0: any */
+    unsigned times_stale;         /* how often its session was found closed */
     bool on_new_session;
+    bool behind;              /* its envelope was put behind another mail's dot */
+    bool alone;               /* it is not put behind one any more */
+    uint64_t since_ms;        /* behind: since when it has been queued, then since its turn came */
     enum outcome_class class; /* while on `returned` */
     enum outcome_reason reason;
     enum smtp_stage stage;

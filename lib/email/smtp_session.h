@@ -40,6 +40,7 @@ struct smtp_session_events {
 struct smtp_session {
     struct smtp_session *prev, *next; /* for the owner's list */
     void *mail_owner, *queued_owner;  /* for the owner: whose mails it carries */
+    uint64_t number;                  /* for the owner: in the order of opening; 0 before that */
     enum session_state state;
     unsigned mails; /* finished over this session */
     bool quit_said;

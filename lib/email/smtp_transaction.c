@@ -282,11 +282,14 @@ void smtp_transaction_allow(struct smtp_transaction *t, bool go)
 static void decide_by_reply(struct smtp_transaction *t, enum outcome_class class,
                             enum smtp_stage stage, const struct smtp_reply *reply)
 {
+    const bool login_wanted = outcome_is_login_wanted(stage, reply->code);
+
     if (class == OUTCOME_SENT)
         outcome_set(&t->outcome, class, REASON_NONE, stage, "%s", "");
     else
-        outcome_set(&t->outcome, class, REASON_REPLY, stage, "the relay replied %d to %s",
-                    reply->code, outcome_stage_name(stage));
+        outcome_set(&t->outcome, class, login_wanted ? REASON_AUTH : REASON_REPLY, stage,
+                    "the relay replied %d to %s", reply->code, outcome_stage_name(stage));
+    t->outcome.relay_down = login_wanted;
     t->outcome.code = reply->code;
     memcpy(t->outcome.reply, reply->text, reply->len + 1);
     t->decided = true;

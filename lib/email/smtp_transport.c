@@ -36,7 +36,7 @@ static void take_from_session(struct smtp_pool *p, struct smtp_delivery *d)
         return;
     }
     if (s->queued_owner) /* the dot is permitted, but nothing of it has left */
-        smtp_pool_try_on_new_session(p, s->queued_owner);
+        smtp_pool_hand_back(p, s->queued_owner);
     s->queued_owner = NULL;
     smtp_pool_drop_session(p, &p->working, s);
 }
@@ -96,7 +96,7 @@ static void pool_state(const struct transport *t, struct transport_state *out)
         .busy = p->working.len,
         .connecting = p->connecting.len,
         .sessions_opened = p->sessions_opened,
-        .waiting = p->waiting.len,
+        .waiting = p->waiting.len + p->stale.len,
     };
     if (!out->up)
         snprintf(out->error, sizeof(out->error), "%s", p->error);
@@ -107,7 +107,8 @@ static void pool_shutdown(struct transport *t)
     struct smtp_pool *p = (struct smtp_pool *)t;
 
     p->shutting_down = true;
-    while (!p->waiting.len && p->connecting.first)
+    smtp_pool_trust_any(p);
+    while (!smtp_pool_has_waiting(p) && p->connecting.first)
         smtp_pool_drop_session(p, &p->connecting, p->connecting.first);
     smtp_pool_dispatch_soon(p);
 }
@@ -140,10 +141,12 @@ static void pool_destroy(struct transport *t)
     free_sessions(&p->quitting);
     free_sessions(&p->dead);
     free_deliveries(&p->waiting);
+    free_deliveries(&p->stale);
     free_deliveries(&p->busy);
     free_deliveries(&p->returned);
     loop_timer_stop(p->loop, &p->reopen_timer);
     loop_timer_stop(p->loop, &p->pace_timer);
+    loop_timer_stop(p->loop, &p->watch_timer);
     loop_undefer(p->loop, &p->dispatch_task);
     loop_undefer(p->loop, &p->return_task);
     loop_undefer(p->loop, &p->changed_task);
@@ -171,6 +174,7 @@ struct transport *smtp_transport_new(struct loop *loop, const struct smtp_settin
     breaker_init(&p->breaker, settings->breaker_failures);
     loop_timer_init(&p->reopen_timer, smtp_pool_on_timer, p);
     loop_timer_init(&p->pace_timer, smtp_pool_on_timer, p);
+    loop_timer_init(&p->watch_timer, smtp_pool_on_watch, p);
     p->url = smtp_link_url(&p->settings, err);
     p->curl = p->url ? smtp_curl_new(loop, err) : NULL;
     if (p->curl)

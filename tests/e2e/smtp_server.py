@@ -78,6 +78,7 @@ class Session:
         self.transcript = Transcript(number)
         self.buffer, self.chunk = b"", 0
         self.sender, self.parameters, self.recipients = None, "", []
+        self.mail = None  # the last one that came to its end
         self.idle = False  # between two mails
         self.spoke = False  # since the last read
 
@@ -214,14 +215,26 @@ class Session:
                 rule.action(self)
                 rule = None
         text, self.buffer = (b"\r\n" + self.buffer).split(b"\r\n.\r\n", 1)
+        self.meet_what_follows()
         lines = text[2:].split(b"\r\n") if text else []
         data = b"".join(line[line.startswith(b"."):] + b"\r\n" for line in lines)
         self.end_message(Mail(self.sender, self.recipients, data, self.parameters, self.transcript.number,
                               time.monotonic(), self.transcript.tls, self.transcript.user,
                               self.transcript.round_trips))
 
+    def meet_what_follows(self):
+        """Some relays offer PIPELINING, but not behind a dot."""
+        if not self.buffer or not self.server.behind:
+            return
+        self.server.seen["behind"] += 1
+        if self.server.behind == "reset":
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            raise Dropped
+        self.buffer = b""
+
     def end_message(self, mail):
         self.sender, self.recipients = None, []
+        self.mail = mail
         self.server.bodies.append(mail.data)
         rule = self.server.arrive("dot")
         if rule and rule.take:
@@ -255,6 +268,7 @@ class SmtpServer:
         self.auth_mechanisms = "PLAIN LOGIN"
         self.offer_starttls = True
         self.data_without_recipients = False
+        self.behind = None  # what follows a dot at once: None: heeded, "drop": not heeded, "reset": closes over it
         self.max_sessions = None  # more at once are turned away with 421
         self.rules, self.mails, self.bodies, self.sessions = [], [], [], []
         self.seen, self.held = collections.Counter(), collections.Counter()  # by stage

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lib_process import holds_for
+from lib_process import holds_for, wait_for
 from lib_stack import Stack, event
 from smtp_server import SmtpServer, make_certificates
 
@@ -139,6 +139,22 @@ def test_authentication_not_offered(relay):
     service = stack.start(SMTP_USER="user", SMTP_PASSWORD="secret", SMTP_OUTAGE_POLICY="hold")
     outage(stack, service, stack.publish_new())
     assert not any("MAIL" in session.verbs() for session in stack.smtp.sessions)
+
+
+def test_login_wanted_at_mail(relay):
+    """A relay that takes connections from anybody, but no mail: not the mails' fault."""
+    stack = relay()
+    stack.smtp.reject("mail", "530 5.7.0 authentication required")
+    service = stack.start(SMTP_OUTAGE_POLICY="hold")
+    events = [event() for _ in range(20)]
+    stack.publish(*events)
+    service.wait_not_ready()
+    wait_for(lambda: service.metric("email_retries_total", reason="auth") >= 5, 30, "retries")
+    assert service.metric("email_smtp_up") == 0
+    stack.smtp.accept()
+    stack.wait_committed(timeout=60)
+    assert len(stack.mails()) == 20 and not stack.dead_letters()
+    service.wait_ready()
 
 
 def test_not_a_tls_server(relay):

@@ -262,7 +262,7 @@ static void relay_moves(struct world *w)
         relay_answers_dot(w);
     else if (how < 4 && !w->asked) {
         w->asked = true;
-        feed_kind(w, INPUT_BEFORE_DOT);
+        feed(w, (struct machine_input){.kind = INPUT_BEFORE_DOT, .expired = pick(w, 32) == 31});
     } else if (how == 4)
         finish_delivery(w, OUTCOME_RETRY, REASON_LOST, pick(w, 2));
     else if (how == 5)

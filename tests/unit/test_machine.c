@@ -214,6 +214,64 @@ static void no_dot_without_the_fence(void **state)
     }
 }
 
+/* The mail may have waited for the relay, or for the store, since it was composed. */
+static void no_dot_past_expires_at(void **state)
+{
+    const struct machine_input before_dot = {.kind = INPUT_BEFORE_DOT, .expired = true};
+    struct machine_policy policy = default_policy();
+    struct run r;
+
+    (void)state;
+    begin(&r, policy); /* before the fence: its C is kept until the dead letter is written */
+    to_sending(&r);
+    feed(&r, before_dot);
+    expect(&r, 1, ACTION_DOT);
+    assert_false(r.last.list[0].go);
+    feed_outcome(&r, (struct outcome){.class = OUTCOME_CANCELLED, .reason = REASON_FENCE});
+    expect(&r, 1, ACTION_BURY);
+    assert_int_equal(r.last.list[0].reason, DEAD_EXPIRED);
+    assert_int_equal(r.m.attempts, 0);
+    feed_buried(&r, true);
+    expect(&r, 1, ACTION_MARK_DEAD);
+
+    for (int lost = 0; lost < 2; lost++) { /* while the fence went up */
+        begin(&r, policy);
+        to_sending(&r);
+        feed_kind(&r, INPUT_BEFORE_DOT);
+        feed(&r, (struct machine_input){.kind = INPUT_FENCE,
+                                        .store = lost ? STORE_LOST : STORE_DONE,
+                                        .expired = true});
+        expect(&r, 1, ACTION_DOT);
+        assert_false(r.last.list[0].go);
+        feed_outcome(&r, (struct outcome){.class = OUTCOME_CANCELLED, .reason = REASON_FENCE});
+        /* A claim that is somebody else's decides nothing. */
+        expect(&r, 1, lost ? ACTION_WAIT : ACTION_RELEASE);
+        if (lost)
+            continue;
+        feed_store(&r, INPUT_RELEASED, STORE_DONE);
+        expect(&r, 1, ACTION_BURY);
+        assert_int_equal(r.last.list[0].reason, DEAD_EXPIRED);
+    }
+
+    begin(&r, policy); /* a partition that is gone: no outcome here */
+    to_sending(&r);
+    feed_kind(&r, INPUT_CANCEL);
+    feed(&r, before_dot);
+    feed_outcome(&r, (struct outcome){.class = OUTCOME_CANCELLED, .reason = REASON_CANCELLED});
+    expect(&r, 1, ACTION_RELEASE);
+    feed_store(&r, INPUT_RELEASED, STORE_DONE);
+    expect(&r, 2, ACTION_ABANDON, ACTION_FREE);
+
+    policy.fail_open = true; /* without a claim likewise */
+    begin(&r, policy);
+    to_gate_open(&r);
+    feed_claim(&r, CLAIM_UNAVAILABLE);
+    feed_kind(&r, INPUT_PREPARED);
+    feed(&r, before_dot);
+    expect(&r, 1, ACTION_DOT);
+    assert_false(r.last.list[0].go);
+}
+
 static void retries_until_exhausted(void **state)
 {
     struct run r;
@@ -641,7 +699,8 @@ static bool feed_fitting(struct run *r, struct witness *w, uint64_t *seed)
         break;
     case MACHINE_SENDING:
         if (dice % 4)
-            feed_kind(r, INPUT_BEFORE_DOT);
+            feed(r,
+                 (struct machine_input){.kind = INPUT_BEFORE_DOT, .expired = dice / 4 % 16 == 0});
         else
             feed_outcome(r,
                          (struct outcome){.class = dice / 4 % 2 ? OUTCOME_RETRY : OUTCOME_REJECTED,
@@ -748,6 +807,7 @@ int main(void)
         cmocka_unit_test(duplicate_conflict_settled),
         cmocka_unit_test(foreign_claim_is_waited_for),
         cmocka_unit_test(no_dot_without_the_fence),
+        cmocka_unit_test(no_dot_past_expires_at),
         cmocka_unit_test(retries_until_exhausted),
         cmocka_unit_test(rejected_after_the_dot_gives_the_d_up_first),
         cmocka_unit_test(rejected_stays_rejected_where_the_claim_is_lost),

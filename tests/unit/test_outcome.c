@@ -23,11 +23,23 @@ static void test_classes(void **state)
         {STAGE_STARTTLS, 502, OUTCOME_RETRY}, {STAGE_AUTH, 535, OUTCOME_RETRY},
         {STAGE_FENCE, 550, OUTCOME_RETRY},    {STAGE_DOT, 354, OUTCOME_RETRY},
         {STAGE_DOT, 0, OUTCOME_RETRY},        {STAGE_DOT, 600, OUTCOME_RETRY},
+        {STAGE_MAIL, 530, OUTCOME_RETRY},     {STAGE_MAIL, 534, OUTCOME_RETRY},
+        {STAGE_MAIL, 535, OUTCOME_RETRY},     {STAGE_MAIL, 538, OUTCOME_RETRY},
+        {STAGE_RCPT, 530, OUTCOME_REJECTED},  {STAGE_DOT, 535, OUTCOME_REJECTED},
     };
 
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
         assert_int_equal(outcome_of_reply(cases[i].stage, cases[i].code), cases[i].class);
+}
+
+static void test_login_wanted(void **state)
+{
+    (void)state;
+    for (int code = 200; code < 600; code++)
+        assert_int_equal(outcome_is_login_wanted(STAGE_MAIL, code),
+                         code == 530 || code == 534 || code == 535 || code == 538);
+    assert_false(outcome_is_login_wanted(STAGE_RCPT, 530));
 }
 
 /* The names go into metrics and logs: each one its own, of lower-case letters. */
@@ -88,8 +100,9 @@ static void test_set(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_classes), cmocka_unit_test(test_names),
-                                       cmocka_unit_test(test_set)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_classes),
+                                       cmocka_unit_test(test_login_wanted),
+                                       cmocka_unit_test(test_names), cmocka_unit_test(test_set)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,13 +28,37 @@ static void test_connections(void **state)
     assert_true(pace_busy(&p, 40, 8000)); /* some still end */
     assert_int_equal(pace_connections(&p), 3);
     assert_true(pace_busy(&p, 3, 9000));
-    assert_true(pace_busy(&p, 1, 10000));
+    assert_false(pace_busy(&p, 1, 10000));     /* it can't fall */
     assert_int_equal(pace_connections(&p), 1); /* never none */
     for (uint64_t now_ms = 11000; now_ms <= 100000; now_ms += 10)
         pace_success(&p, now_ms);
     assert_int_equal(pace_connections(&p), 20);
     pace_init(&p, 0, 0);
     assert_int_equal(pace_connections(&p), 1);
+}
+
+/* One more connection is no reason to overlook that the relay is too busy with it. */
+static void test_growth_hides_no_burst(void **state)
+{
+    struct pace p;
+
+    (void)state;
+    pace_init(&p, 20, 0);
+    assert_true(pace_busy(&p, 16, 1000));
+    pace_success(&p, 2000);
+    assert_int_equal(pace_connections(&p), 9);
+    assert_true(pace_busy(&p, 9, 2001));
+    assert_int_equal(pace_connections(&p), 4);
+    pace_success(&p, 3000); /* not a second since it fell */
+    assert_int_equal(pace_connections(&p), 4);
+    pace_success(&p, 3001);
+    assert_int_equal(pace_connections(&p), 5);
+    pace_init(&p, 2, 0); /* the first burst of all, at any time */
+    assert_true(pace_busy(&p, 2, 5));
+    assert_false(pace_busy(&p, 2, 6));
+    pace_success(&p, 1005);
+    assert_int_equal(pace_connections(&p), 2);
+    assert_true(pace_busy(&p, 2, 1006));
 }
 
 /* Mails that go from `from_ms` to before `to_ms`, one after the other as soon as each may. */
@@ -101,9 +125,8 @@ static void test_no_bound(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_connections),
-        cmocka_unit_test(test_rate),
-        cmocka_unit_test(test_delay_is_exact),
+        cmocka_unit_test(test_connections), cmocka_unit_test(test_growth_hides_no_burst),
+        cmocka_unit_test(test_rate),        cmocka_unit_test(test_delay_is_exact),
         cmocka_unit_test(test_no_bound),
     };
 
