@@ -1,6 +1,5 @@
 #include "base/clock.h"
 
-#include <stdio.h>
 #include <time.h>
 
 uint64_t clock_monotonic_us(void)
@@ -50,6 +49,14 @@ void clock_civil_from_days(int64_t days, int64_t *year, unsigned *month, unsigne
     *year = (int64_t)yoe + era * 400 + (*month <= 2);
 }
 
+static char *put_digits(char *to, unsigned value, unsigned digits, char behind)
+{
+    for (unsigned i = digits; i > 0; i--, value /= 10)
+        to[i - 1] = (char)('0' + value % 10);
+    to[digits] = behind;
+    return to + digits + 1;
+}
+
 void rfc3339_format(int64_t unix_ms, char out[RFC3339_SIZE])
 {
     const int64_t first = -62167219200000, last = 253402300799999; /* years 0 to 9999 */
@@ -60,9 +67,14 @@ void rfc3339_format(int64_t unix_ms, char out[RFC3339_SIZE])
     unsigned month, day;
 
     clock_civil_from_days(days, &year, &month, &day);
-    snprintf(out, RFC3339_SIZE, "%04u-%02u-%02uT%02u:%02u:%02u.%03uZ", (unsigned)year % 10000u,
-             month % 100u, day % 100u, rest / 3600000 % 100u, rest / 60000 % 60u, rest / 1000 % 60u,
-             rest % 1000u);
+    out = put_digits(out, (unsigned)year, 4, '-');
+    out = put_digits(out, month, 2, '-');
+    out = put_digits(out, day, 2, 'T');
+    out = put_digits(out, rest / 3600000, 2, ':');
+    out = put_digits(out, rest / 60000 % 60, 2, ':');
+    out = put_digits(out, rest / 1000 % 60, 2, '.');
+    out = put_digits(out, rest % 1000, 3, 'Z');
+    *out = '\0';
 }
 
 /* Reads exactly `digits` decimal digits at *at. */

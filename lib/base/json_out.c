@@ -1,66 +1,150 @@
 #include "base/json_out.h"
 
-#include <stdio.h>
+#include <endian.h>
+#include <stdint.h>
 
 #include "base/utf8.h"
+
+enum {
+    CHUNK = 512,     /* bytes that are written at once */
+    LONGEST = 6 * 4, /* what a character that begins in a chunk can become */
+    STRIDE = 8
+};
 
 static bool is_plain(unsigned char c)
 {
     return c >= 0x20 && c < 0x7F && c != '"' && c != '\\';
 }
 
-/* Writes one character that needs attention and returns how many bytes of s it took. */
-static size_t put_special(struct buf *b, struct slice s)
+/* Copies eight bytes, and returns how many of them stand for themselves; to[…] has room for all.
+ * A byte that needs attention can make those behind it look so too, never those before. */
+static size_t copy_stride(char *to, const char *from)
 {
-    static const char shorts[] = "b\bf\fn\nr\rt\t\"\"\\\\";
-    unsigned char c = (unsigned char)s.ptr[0];
-    uint32_t code = 0;
-    unsigned len;
+    const uint64_t ones = 0x0101010101010101u;
+    uint64_t x, quote, backslash, special;
 
-    for (size_t i = 0; shorts[i]; i += 2)
-        if ((unsigned char)shorts[i + 1] == c) {
-            char escape[2] = {'\\', shorts[i]};
-            buf_add(b, escape, 2);
-            return 1;
-        }
-    if (c < 0x20 || c == 0x7F) {
-        buf_addf(b, "\\u%04x", c);
-        return 1;
-    }
-    len = utf8_decode(s, &code);
-    if (len && utf8_is_unsafe(code)) /* JSON would allow them */
-        buf_addf(b, "\\u%04x", code);
-    else if (len)
-        buf_add(b, s.ptr, len);
-    else
-        buf_add_str(b, "\xEF\xBF\xBD");
-    return len ? len : 1;
+    memcpy(&x, from, STRIDE);
+    memcpy(to, &x, STRIDE);
+    x = le64toh(x);
+    quote = x ^ (ones * '"');
+    backslash = x ^ (ones * '\\');
+    special = (x - ones * 0x20) | (x + ones) | x | ((quote - ones) & ~quote) |
+              ((backslash - ones) & ~backslash);
+    special &= ones * 0x80;
+    return special ? (size_t)__builtin_ctzll(special) / 8 : STRIDE;
 }
 
-void json_out_string(struct buf *b, struct slice text)
+static char *put_code(char *to, uint32_t code)
 {
+    static const char digits[] = "0123456789abcdef";
+
+    *to++ = '\\';
+    *to++ = 'u';
+    for (int shift = 12; shift >= 0; shift -= 4)
+        *to++ = digits[code >> shift & 15];
+    return to;
+}
+
+static char short_escape(unsigned char c)
+{
+    switch (c) {
+    case '\b': return 'b';
+    case '\f': return 'f';
+    case '\n': return 'n';
+    case '\r': return 'r';
+    case '\t': return 't';
+    case '"':
+    case '\\': return (char)c;
+    default: return '\0';
+    }
+}
+
+static char *put_ascii(char *to, unsigned char c)
+{
+    const char letter = short_escape(c);
+
+    if (!letter)
+        return put_code(to, c);
+    *to++ = '\\';
+    *to++ = letter;
+    return to;
+}
+
+/* Writes one character that needs attention, and moves *from behind it. */
+static char *put_special(char *to, struct slice *from, bool *good)
+{
+    uint32_t code = 0;
+    unsigned len = 1;
+
+    if ((unsigned char)from->ptr[0] < 0x80) {
+        to = put_ascii(to, (unsigned char)from->ptr[0]);
+    } else if ((len = utf8_decode(*from, &code)) == 0) {
+        memcpy(to, "\xEF\xBF\xBD", 3);
+        to += 3;
+        len = 1;
+        *good = false;
+    } else if (utf8_is_unsafe(code)) { /* JSON would allow them; all are below U+10000 */
+        to = put_code(to, code);
+    } else {
+        memcpy(to, from->ptr, len);
+        to += len;
+    }
+    *from = slice_of(from->ptr + len, from->len - len);
+    return to;
+}
+
+static char *put_character(char *to, struct slice *from, bool *good)
+{
+    if (!is_plain((unsigned char)from->ptr[0]))
+        return put_special(to, from, good);
+    *to++ = from->ptr[0];
+    *from = slice_of(from->ptr + 1, from->len - 1);
+    return to;
+}
+
+/* The characters that begin in the first CHUNK bytes; to[…] has room for whatever they become. */
+static char *put_chunk(char *to, struct slice *from, bool *good)
+{
+    const char *stop = from->ptr + (from->len < CHUNK ? from->len : CHUNK);
+
+    while (from->ptr < stop) {
+        if (from->len >= STRIDE && stop - from->ptr >= STRIDE) {
+            const size_t plain = copy_stride(to, from->ptr);
+            to += plain;
+            *from = slice_of(from->ptr + plain, from->len - plain);
+            if (plain == STRIDE)
+                continue;
+        }
+        to = put_character(to, from, good);
+    }
+    return to;
+}
+
+bool json_out_string(struct buf *b, struct slice text)
+{
+    bool good = true;
+
     if (!text.ptr) {
         buf_add_str(b, "null");
-        return;
+        return true;
     }
     buf_add_char(b, '"');
     while (text.len) {
-        size_t n = 0;
-        while (n < text.len && is_plain((unsigned char)text.ptr[n]))
-            n++;
-        buf_add(b, text.ptr, n);
-        text = slice_of(text.ptr + n, text.len - n);
-        if (text.len) {
-            n = put_special(b, text);
-            text = slice_of(text.ptr + n, text.len - n);
-        }
+        const size_t most = (text.len < CHUNK ? text.len : CHUNK) * 6 + LONGEST;
+        if (!buf_reserve(b, most))
+            return true;
+        b->len = (size_t)(put_chunk(b->ptr + b->len, &text, &good) - b->ptr);
+        b->ptr[b->len] = '\0';
     }
     buf_add_char(b, '"');
+    return good;
 }
 
 void json_out_comma(struct buf *b)
 {
-    if (b->len && !strchr("{[:,", b->ptr[b->len - 1]))
+    const char last = b->len ? b->ptr[b->len - 1] : ',';
+
+    if (last != '{' && last != '[' && last != ':' && last != ',')
         buf_add_char(b, ',');
 }
 

@@ -6,8 +6,8 @@
 
 #include "base/buf.h"
 
-void json_out_string(struct buf *b,
-                     struct slice text); /* with its quotes; an absent slice is null */
+/* With its quotes; an absent slice is null. False where it was ill-formed. */
+bool json_out_string(struct buf *b, struct slice text);
 
 /* `"name":`, with a comma before it unless the last byte opens an object or an array. */
 void json_out_name(struct buf *b, const char *name);

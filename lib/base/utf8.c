@@ -1,5 +1,19 @@
 #include "base/utf8.h"
 
+/* Bytes at the front of s that are ASCII, eight at a time. */
+static size_t ascii_stride(struct slice s)
+{
+    size_t at = 0;
+    uint64_t x;
+
+    for (; s.len - at >= sizeof(x); at += sizeof(x)) {
+        memcpy(&x, s.ptr + at, sizeof(x));
+        if (x & 0x8080808080808080u)
+            break;
+    }
+    return at;
+}
+
 static bool is_tail(unsigned char c)
 {
     return (c & 0xC0) == 0x80;
@@ -53,18 +67,18 @@ bool utf8_is_unsafe(uint32_t code)
 bool utf8_valid(struct slice s)
 {
     while (s.len) {
-        unsigned len = utf8_decode(s, NULL);
+        const size_t ascii = s.len >= 8 && (signed char)s.ptr[0] >= 0 ? ascii_stride(s) : 0;
+        const size_t len = ascii ? ascii : utf8_decode(s, NULL);
         if (!len)
             return false;
-        s.ptr += len;
-        s.len -= len;
+        s = slice_of(s.ptr + len, s.len - len);
     }
     return true;
 }
 
 bool utf8_is_ascii(struct slice s)
 {
-    for (size_t i = 0; i < s.len; i++)
+    for (size_t i = ascii_stride(s); i < s.len; i++)
         if ((unsigned char)s.ptr[i] >= 0x80)
             return false;
     return true;

@@ -1,9 +1,11 @@
 #include "producer/kafka_path.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <librdkafka/rdkafka.h>
 
@@ -24,8 +26,9 @@ struct kafka_path {
     void *ctx;
     struct kafka_client client;
     rd_kafka_topic_t *handle; /* makes librdkafka know the topic before the first event needs it */
-    size_t under_way;
-    bool usable;
+    atomic_size_t under_way;  /* without their reports */
+    atomic_size_t within;     /* threads that are publishing */
+    atomic_bool usable;
     struct loop_timer restart_timer;
 };
 
@@ -57,6 +60,7 @@ static void on_report(struct kafka_path *p, const rd_kafka_message_t *message)
 {
     const struct kafka_path_report report = {.result = result_of(message),
                                              .error = message->err ? why(message->err) : "",
+                                             .value = slice_of(message->payload, message->len),
                                              .partition = message->partition,
                                              .offset = message->offset};
 
@@ -116,7 +120,9 @@ static rd_kafka_conf_t *new_conf(const struct kafka_path *p, struct error *err)
     char timeout[24], queue[24];
     const struct kafka_property ours[] = {
         {"acks", "all"},
-        {"batch.size", "131072"}, /* an event that is too large shall not take others with it */
+        /* Half of what a topic takes by default, so that no batch is refused as a whole; an event
+         * that is larger goes alone. */
+        {"batch.size", "524288"},
         {"delivery.report.only.error", "false"},
         {"delivery.timeout.ms", timeout},
         {"enable.idempotence", "true"},
@@ -129,8 +135,10 @@ static rd_kafka_conf_t *new_conf(const struct kafka_path *p, struct error *err)
 
     snprintf(timeout, sizeof(timeout), "%" PRIu64,
              s->timeout_ms < MIN_TIMEOUT_MS ? MIN_TIMEOUT_MS : s->timeout_ms);
+    /* librdkafka counts an event until all the reports that came along with its own are done with.
+     * By then as many may have been published again. */
     snprintf(queue, sizeof(queue), "%zu",
-             s->max_events < MAX_QUEUE ? s->max_events + 1 : (size_t)MAX_QUEUE);
+             s->max_events < MAX_QUEUE / 2 ? 2 * s->max_events + 1 : (size_t)MAX_QUEUE);
     return kafka_conf_new(&s->kafka, ours, sizeof(ours) / sizeof(*ours), err);
 }
 
@@ -163,12 +171,14 @@ static void on_restart_timer(void *ctx)
     struct kafka_path *p = ctx;
     struct error err = {0};
 
-    if (p->under_way == 0) {
+    if (p->within == 0 && p->under_way == 0) {
         stop(p);
         if (start(p, &err))
             return;
         stop(p);
         log_error("Kafka producer cannot be made", LOG_STR("error", err.text));
+    } else {
+        kafka_path_give_up(p); /* what a thread that was within has published since */
     }
     loop_timer_start(p->loop, &p->restart_timer, RESTART_MS);
 }
@@ -205,19 +215,37 @@ void kafka_path_destroy(struct kafka_path *p)
 
 /* ---- publishing ---- */
 
+/* Whoever finds it usable has made itself seen before, and whoever makes it unusable looks for such
+ * threads afterwards. */
+bool kafka_path_enter(struct kafka_path *p)
+{
+    p->within++;
+    if (p->usable)
+        return true;
+    p->within--;
+    return false;
+}
+
+void kafka_path_leave(struct kafka_path *p)
+{
+    p->within--;
+}
+
+void kafka_path_wait_left(struct kafka_path *p)
+{
+    const struct timespec a_while = {.tv_nsec = 100000};
+
+    while (p->within > 0)
+        nanosleep(&a_while, NULL);
+}
+
 bool kafka_path_publish(struct kafka_path *p, struct slice key, struct slice value, void *event,
                         struct error *err)
 {
-    rd_kafka_resp_err_t code;
-
-    if (!p->usable)
-        return error_set(err, "the Kafka producer failed and is being made anew");
-    code = rd_kafka_producev(
-        p->client.rk, RD_KAFKA_V_TOPIC(p->settings.topic), RD_KAFKA_V_KEY(key.ptr, key.len),
-        RD_KAFKA_V_VALUE((void *)(uintptr_t)value.ptr, value.len),
-        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_OPAQUE(event), RD_KAFKA_V_END);
-    if (code)
-        return error_set(err, "%s", why(code));
-    p->under_way++;
-    return true;
+    p->under_way++; /* before its report can come */
+    if (rd_kafka_produce(p->handle, RD_KAFKA_PARTITION_UA, RD_KAFKA_MSG_F_COPY,
+                         (void *)(uintptr_t)value.ptr, value.len, key.ptr, key.len, event) == 0)
+        return true;
+    p->under_way--;
+    return error_set(err, "%s", why(rd_kafka_last_error()));
 }

@@ -1,5 +1,5 @@
 /* The way of events to Kafka: one idempotent producer with acks=all on the library's loop.
- * Everything runs on the loop's thread. */
+ * Everything but publishing runs on the loop's thread. */
 #ifndef PRODUCER_KAFKA_PATH_H
 #define PRODUCER_KAFKA_PATH_H
 
@@ -26,7 +26,8 @@ enum kafka_path_result {
 
 struct kafka_path_report {
     enum kafka_path_result result;
-    const char *error; /* "" where done; valid during the call */
+    const char *error;  /* "" where done; valid during the call, as is what follows */
+    struct slice value; /* of the event, as it was published */
     int32_t partition;
     int64_t offset;
 };
@@ -38,10 +39,19 @@ BASE_CHECK struct kafka_path *kafka_path_new(struct loop *loop,
                                              const struct kafka_path_settings *settings,
                                              kafka_path_fn fn, void *ctx, struct error *err);
 
-/* Publishes (copies key and value); the report comes later, never before the return. False: it is
- * not taken, there is no report, and err says why. key.ptr NULL: no key. */
+/* From any thread. Until kafka_path_leave the Kafka client stays as it is. False: there is none for
+ * now, since it failed and is being made anew; then nothing is to be left. */
+BASE_CHECK bool kafka_path_enter(struct kafka_path *p);
+void kafka_path_leave(struct kafka_path *p);
+
+/* Between these two. Publishes (copies key and value); the report comes on the loop's thread, maybe
+ * before the return. False: it is not taken, there is no report, and err says why. key.ptr NULL: no
+ * key. */
 BASE_CHECK bool kafka_path_publish(struct kafka_path *p, struct slice key, struct slice value,
                                    void *event, struct error *err);
+
+/* Waits for the threads that are within. Nobody may enter any more. */
+void kafka_path_wait_left(struct kafka_path *p);
 
 /* Gives up all that is under way; the reports follow. */
 void kafka_path_give_up(struct kafka_path *p);

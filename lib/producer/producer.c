@@ -13,8 +13,11 @@
 #include "base/clock.h"
 #include "email/event.h"
 #include "producer/event_json.h"
+#include "producer/event_tree.h"
 
-enum { ID_BYTES = 16 };
+enum { ID_BYTES = 16, MOST_KEPT = 65536 };
+
+static const char failed_client[] = "the Kafka producer failed and is being made anew";
 
 static void say(char *error, size_t error_size, const char *text)
 {
@@ -69,8 +72,21 @@ static bool wait_started(email_producer *p)
     return good;
 }
 
+static void free_scratches(email_producer *p)
+{
+    struct scratch *next;
+
+    for (struct scratch *s = p->scratches; s; s = next) {
+        next = s->next;
+        arena_cleanup(&s->arena);
+        buf_cleanup(&s->json);
+        free(s);
+    }
+}
+
 static void free_producer(email_producer *p)
 {
+    free_scratches(p);
     loop_destroy(p->loop);
     pthread_cond_destroy(&p->changed);
     pthread_mutex_destroy(&p->mutex);
@@ -131,14 +147,32 @@ struct submission { /* what one call of send gives */
     char *message_id; /* NULL: not asked for */
 };
 
-static bool is_alive(email_producer *p)
+/* NULL where memory is out. */
+static struct scratch *take_scratch(email_producer *p, bool *closing)
 {
-    bool alive;
+    struct scratch *s;
 
     pthread_mutex_lock(&p->mutex);
-    alive = !p->closing;
+    *closing = p->closing;
+    s = p->scratches;
+    if (s)
+        p->scratches = s->next;
     pthread_mutex_unlock(&p->mutex);
-    return alive;
+    return s ? s : calloc(1, sizeof(*s));
+}
+
+static void give_scratch_back(email_producer *p, struct scratch *s)
+{
+    if (!s)
+        return;
+    arena_reset(&s->arena);
+    if (s->json.cap > MOST_KEPT)
+        buf_cleanup(&s->json);
+    buf_clear(&s->json);
+    pthread_mutex_lock(&p->mutex);
+    s->next = p->scratches;
+    p->scratches = s;
+    pthread_mutex_unlock(&p->mutex);
 }
 
 /* The first recipient, lower-cased: one person's mails stay on one partition, and in order. */
@@ -167,15 +201,15 @@ static struct entry *new_entry(const struct submission *s, struct slice message_
     struct entry *e;
     char *at;
 
-    if (s->json.len > SIZE_MAX / 2)
-        return NULL;
-    e = malloc(sizeof(*e) + message_id.len + key.len + s->json.len + 3);
+    e = malloc(sizeof(*e) + message_id.len + key.len + 2);
     if (!e)
         return NULL;
-    *e = (struct entry){.item.given_unix_ms = clock_unix_ms(), .fn = s->fn, .context = s->context};
+    *e = (struct entry){.item.given_unix_ms = clock_unix_ms(),
+                        .fn = s->fn,
+                        .context = s->context,
+                        .json_len = s->json.len};
     at = put((char *)(e + 1), &e->message_id, message_id);
-    at = put(at, &e->key, key);
-    put(at, &e->json, s->json);
+    put(at, &e->key, key);
     return e;
 }
 
@@ -187,48 +221,95 @@ static bool has_room(const email_producer *p, const struct entry *e)
     if (p->pending_len == 0)
         return true;
     return p->pending_len < p->settings.max_queued && p->pending_bytes < most &&
-           e->json.len <= most - p->pending_bytes;
+           e->json_len <= most - p->pending_bytes;
 }
 
-static void append(email_producer *p, struct entry *e)
+/* To the library's thread, for sending directly. */
+static void hand_over(email_producer *p, struct entry *e)
 {
     const bool was_empty = !p->submitted_first;
 
-    e->number = ++p->last_number;
-    e->before = p->pending_last;
-    *(p->pending_last ? &p->pending_last->after : &p->pending_first) = e;
-    p->pending_last = e;
     *(was_empty ? &p->submitted_first : &p->submitted_last->next_submitted) = e;
     p->submitted_last = e;
-    p->pending_len++;
-    p->pending_bytes += e->json.len;
     if (was_empty)
         loop_wake(p->loop);
 }
 
-static email_status queue(email_producer *p, struct entry *e, struct error *err)
+static void append(email_producer *p, struct entry *e)
 {
-    email_status status = EMAIL_QUEUED;
-
-    pthread_mutex_lock(&p->mutex);
-    if (p->closing)
-        status = EMAIL_CLOSING;
-    else if (!has_room(p, e))
-        status = EMAIL_QUEUE_FULL;
-    else
-        append(p, e);
-    pthread_mutex_unlock(&p->mutex);
-    if (status == EMAIL_CLOSING)
-        error_set(err, "the producer is being destroyed");
-    if (status == EMAIL_QUEUE_FULL)
-        error_set(err, "too many events are under way");
-    return status;
+    e->number = ++p->last_number;
+    e->before = p->pending_last;
+    *(p->pending_last ? &p->pending_last->after : &p->pending_first) = e;
+    p->pending_last = e;
+    p->pending_len++;
+    p->pending_bytes += e->json_len;
 }
 
 static email_status no_memory(struct error *err)
 {
     error_set(err, "out of memory");
     return EMAIL_NO_MEMORY;
+}
+
+/* On the caller's thread, so that no other has to wake up for it; librdkafka has its own. The event
+ * is no longer ours where it is taken: its report may have come. */
+static email_status publish(email_producer *p, struct entry *e, struct slice json,
+                            struct error *err)
+{
+    struct error why = {0};
+    bool kept;
+
+    if (kafka_path_publish(p->kafka_path, e->key, json, e, &why))
+        return EMAIL_QUEUED;
+    snprintf(e->kafka_error, sizeof(e->kafka_error), "%.150s", why.text);
+    kept = entry_keep_json(e, json);
+    pthread_mutex_lock(&p->mutex);
+    if (kept)
+        hand_over(p, e);
+    else
+        entry_unlink(p, e);
+    pthread_mutex_unlock(&p->mutex);
+    return kept ? EMAIL_QUEUED : no_memory(err);
+}
+
+/* With the mutex. *for_kafka: publish it, and leave the path. */
+static email_status take(email_producer *p, struct entry *e, struct slice json, bool *for_kafka,
+                         struct error *err)
+{
+    *for_kafka = false;
+    if (p->closing) {
+        error_set(err, "the producer is being destroyed");
+        return EMAIL_CLOSING;
+    }
+    if (!has_room(p, e)) {
+        error_set(err, "too many events are under way");
+        return EMAIL_QUEUE_FULL;
+    }
+    *for_kafka = p->kafka_path && kafka_path_enter(p->kafka_path);
+    if (!*for_kafka && !entry_keep_json(e, json))
+        return no_memory(err);
+    append(p, e);
+    if (*for_kafka)
+        return EMAIL_QUEUED;
+    if (p->kafka_path)
+        snprintf(e->kafka_error, sizeof(e->kafka_error), "%s", failed_client);
+    hand_over(p, e);
+    return EMAIL_QUEUED;
+}
+
+static email_status queue(email_producer *p, struct entry *e, struct slice json, struct error *err)
+{
+    email_status status;
+    bool for_kafka;
+
+    pthread_mutex_lock(&p->mutex);
+    status = take(p, e, json, &for_kafka, err);
+    pthread_mutex_unlock(&p->mutex);
+    if (!for_kafka)
+        return status;
+    status = publish(p, e, json, err);
+    kafka_path_leave(p->kafka_path);
+    return status;
 }
 
 static email_status submit(email_producer *p, struct arena *arena, const struct submission *s,
@@ -242,9 +323,9 @@ static email_status submit(email_producer *p, struct arena *arena, const struct 
         return no_memory(err);
     if (s->message_id) /* EVENT_MAX_MESSAGE_ID fits */
         snprintf(s->message_id, EMAIL_PRODUCER_ID_SIZE, "%s", e->message_id.ptr);
-    status = queue(p, e, err);
+    status = queue(p, e, s->json, err);
     if (status != EMAIL_QUEUED)
-        free(e);
+        entry_free(e);
     return status;
 }
 
@@ -263,13 +344,17 @@ static email_status judge(const email_producer *p, struct arena *arena, struct s
 
 static bool new_message_id(char out[EMAIL_PRODUCER_ID_SIZE], struct error *err)
 {
+    static const char digits[] = "0123456789abcdef";
     unsigned char bytes[ID_BYTES];
     char *at = out + snprintf(out, EMAIL_PRODUCER_ID_SIZE, "evt-");
 
     if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes))
         return error_set(err, "no random numbers for a messageID: %s", strerror(errno));
-    for (size_t i = 0; i < sizeof(bytes); i++)
-        at += snprintf(at, 3, "%02x", bytes[i]);
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+        *at++ = digits[bytes[i] >> 4];
+        *at++ = digits[bytes[i] & 15];
+    }
+    *at = '\0';
     return true;
 }
 
@@ -279,39 +364,61 @@ void email_event_init(email_event *event)
         *event = (email_event)EMAIL_EVENT_INIT;
 }
 
-static email_status build(const email_event *event, struct buf *json, struct error *err)
+static email_status build(const email_event *event, struct buf *json, struct slice message_id,
+                          struct error *err)
 {
-    char id[EMAIL_PRODUCER_ID_SIZE] = "";
-    const char *message_id = event->message_id;
-
-    if (!message_id) {
-        if (!new_message_id(id, err))
-            return EMAIL_NO_MEMORY;
-        message_id = id;
-    }
-    if (!event_json_write(json, event, slice_str(message_id), clock_unix_ms(), err))
+    if (!event_json_write(json, event, message_id, clock_unix_ms(), err))
         return EMAIL_INVALID;
     return json->failed ? no_memory(err) : EMAIL_QUEUED;
 }
 
-static email_status send_struct(email_producer *p, const email_event *event, struct submission *s,
-                                struct error *err)
+/* What judging the JSON says, mostly without reading what was just written. */
+static email_status judge_struct(const email_producer *p, struct arena *arena,
+                                 const email_event *event, struct slice message_id,
+                                 struct slice json, struct event *decoded, struct error *err)
 {
-    struct buf json = {0};
-    struct arena arena;
-    struct event decoded;
-    email_status status = build(event, &json, err);
+    const struct json_in *tree = event_tree_new(arena, event, message_id);
 
-    arena_init(&arena);
-    s->json = buf_slice(&json);
+    if (tree && json.len <= p->settings.config.max_event_bytes &&
+        event_decode_tree(arena, tree, decoded, NULL) == EVENT_OK)
+        return EMAIL_QUEUED;
+    return judge(p, arena, json, decoded, err); /* and what is wrong, if anything */
+}
+
+static email_status send_struct(email_producer *p, const email_event *event, struct submission *s,
+                                struct scratch *scratch, struct error *err)
+{
+    char made[EMAIL_PRODUCER_ID_SIZE];
+    struct slice message_id;
+    struct event decoded;
+    email_status status;
+
+    if (!event->message_id && !new_message_id(made, err))
+        return EMAIL_NO_MEMORY;
+    message_id = slice_str(event->message_id ? event->message_id : made);
+    status = build(event, &scratch->json, message_id, err);
+    s->json = buf_slice(&scratch->json);
     s->key = event->key;
     if (status == EMAIL_QUEUED)
-        status = judge(p, &arena, s->json, &decoded, err);
+        status = judge_struct(p, &scratch->arena, event, message_id, s->json, &decoded, err);
     if (status == EMAIL_QUEUED)
-        status = submit(p, &arena, s, &decoded, err);
-    arena_cleanup(&arena);
-    buf_cleanup(&json);
+        status = submit(p, &scratch->arena, s, &decoded, err);
     return status;
+}
+
+/* The caller's struct may be of an earlier version, and shorter. */
+static email_status send_known_part(email_producer *p, const email_event *event,
+                                    struct submission *s, struct scratch *scratch,
+                                    struct error *err)
+{
+    email_event known = EMAIL_EVENT_INIT;
+
+    if (!event || event->struct_size <= sizeof(event->struct_size)) {
+        error_set(err, "event: begin with EMAIL_EVENT_INIT");
+        return EMAIL_INVALID;
+    }
+    memcpy(&known, event, event->struct_size < sizeof(known) ? event->struct_size : sizeof(known));
+    return send_struct(p, &known, s, scratch, err);
 }
 
 email_status email_producer_send_id(email_producer *p, const email_event *event,
@@ -321,23 +428,21 @@ email_status email_producer_send_id(email_producer *p, const email_event *event,
 {
     struct submission s = {.fn = fn, .context = context, .message_id = message_id};
     struct error err = {0};
-    email_event known = EMAIL_EVENT_INIT;
-    email_status status = EMAIL_INVALID;
+    struct scratch *scratch;
+    email_status status;
+    bool closing;
 
     say(error, error_size, "");
     if (message_id)
         message_id[0] = '\0';
-    if (!is_alive(p)) {
+    scratch = take_scratch(p, &closing);
+    if (closing) {
         error_set(&err, "the producer is being destroyed");
         status = EMAIL_CLOSING;
-    } else if (!event || event->struct_size <= sizeof(event->struct_size)) {
-        error_set(&err, "event: begin with EMAIL_EVENT_INIT");
     } else {
-        /* The caller's struct may be of an earlier version, and shorter. */
-        memcpy(&known, event,
-               event->struct_size < sizeof(known) ? event->struct_size : sizeof(known));
-        status = send_struct(p, &known, &s, &err);
+        status = scratch ? send_known_part(p, event, &s, scratch, &err) : no_memory(&err);
     }
+    give_scratch_back(p, scratch);
     if (status != EMAIL_QUEUED)
         say(error, error_size, err.text);
     return status;
@@ -351,18 +456,44 @@ email_status email_producer_send(email_producer *p, const email_event *event, em
 
 /* ---- events that are JSON ---- */
 
+/* Whether a member could bear that name ("createdAt": null), however it is spelt. */
+static bool may_name_created_at(struct slice json)
+{
+    static const char name[] = "createdAt", escape[] = "\\u";
+
+    return memmem(json.ptr, json.len, name, sizeof(name) - 1) ||
+           memmem(json.ptr, json.len, escape, sizeof(escape) - 1);
+}
+
 /* createdAt is the mail's Date: with it Kafka's copy and the direct one are the same bytes. An
- * event that cannot take one ("createdAt": null) goes as it is. */
+ * event that cannot take one goes as it is. */
 static void complete(const email_producer *p, struct arena *arena, struct slice *json,
                      struct event *ev, struct buf *with_date)
 {
     struct event completed;
 
     event_json_add_created_at(with_date, *json, clock_unix_ms());
-    if (with_date->failed || judge(p, arena, buf_slice(with_date), &completed, NULL))
+    if (with_date->failed || with_date->len > p->settings.config.max_event_bytes)
         return;
+    if (may_name_created_at(*json)) {
+        if (judge(p, arena, buf_slice(with_date), &completed, NULL) != EMAIL_QUEUED)
+            return;
+        *ev = completed;
+    }
     *json = buf_slice(with_date);
-    *ev = completed;
+}
+
+static email_status send_text(email_producer *p, struct submission *s, struct scratch *scratch,
+                              struct error *err)
+{
+    struct event ev;
+    const email_status status = judge(p, &scratch->arena, s->json, &ev, err);
+
+    if (status != EMAIL_QUEUED)
+        return status;
+    if (!ev.has_created_at)
+        complete(p, &scratch->arena, &s->json, &ev, &scratch->json);
+    return submit(p, &scratch->arena, s, &ev, err);
 }
 
 email_status email_producer_send_json(email_producer *p, const char *json, size_t len,
@@ -371,21 +502,14 @@ email_status email_producer_send_json(email_producer *p, const char *json, size_
 {
     struct submission s = {.json = slice_of(json, len), .key = key, .fn = fn, .context = context};
     struct error err = {0};
-    struct buf with_date = {0};
-    struct arena arena;
-    struct event ev;
+    struct scratch *scratch;
     email_status status;
+    bool closing; /* told only of an event that could be sent */
 
     say(error, error_size, "");
-    arena_init(&arena);
-    status = judge(p, &arena, s.json, &ev, &err);
-    if (status == EMAIL_QUEUED) {
-        if (!ev.has_created_at)
-            complete(p, &arena, &s.json, &ev, &with_date);
-        status = submit(p, &arena, &s, &ev, &err);
-    }
-    arena_cleanup(&arena);
-    buf_cleanup(&with_date);
+    scratch = take_scratch(p, &closing);
+    status = scratch ? send_text(p, &s, scratch, &err) : no_memory(&err);
+    give_scratch_back(p, scratch);
     if (status != EMAIL_QUEUED)
         say(error, error_size, err.text);
     return status;

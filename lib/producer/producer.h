@@ -6,6 +6,8 @@
 
 #include <pthread.h>
 
+#include "base/arena.h"
+#include "base/buf.h"
 #include "base/loop.h"
 #include "producer/direct.h"
 #include "producer/kafka_path.h"
@@ -18,9 +20,18 @@ struct entry {                    /* one event without its outcome yet */
     uint64_t number;
     email_outcome_fn fn;
     void *context;
-    struct slice message_id, key, json; /* in the same allocation; message_id ends with a NUL */
+    struct slice message_id, key; /* in the same allocation; message_id ends with a NUL */
+    size_t json_len;
+    struct slice json; /* a copy; while the event is with Kafka there is none: librdkafka has one */
     bool perhaps_published;
     char kafka_error[160];
+};
+
+/* What a thread needs for one call of send. */
+struct scratch {
+    struct scratch *next;
+    struct arena arena;
+    struct buf json;
 };
 
 enum producer_state { PRODUCER_STARTING, PRODUCER_RUNNING, PRODUCER_FAILED };
@@ -42,10 +53,17 @@ struct email_producer {
     bool closing;        /* takes nothing more */
     bool stop_requested; /* the thread is to end */
     struct entry *pending_first, *pending_last;
-    struct entry *submitted_first, *submitted_last;
+    struct entry *submitted_first, *submitted_last; /* in `pending` too: not for Kafka */
     size_t pending_len, pending_bytes;
+    struct scratch *scratches; /* not in use */
     uint64_t last_number;
 };
+
+/* For sending directly. */
+BASE_CHECK bool entry_keep_json(struct entry *e, struct slice json);
+/* With the mutex: out of `pending`. */
+void entry_unlink(struct email_producer *p, struct entry *e);
+void entry_free(struct entry *e);
 
 /* The library's thread; arg is the producer. */
 void *producer_thread(void *arg);

@@ -1,10 +1,11 @@
-/* The library's own thread: takes what was submitted, publishes it, falls back to sending it
- * directly, and tells the outcomes. */
+/* The library's own thread: hears what became of the events that were published, takes what could
+ * not be, falls back to sending directly, and tells the outcomes. */
 #include "producer/producer.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
 
@@ -13,17 +14,31 @@ enum { GRACE_MS = 2000 };
 
 /* ---- outcomes ---- */
 
-static void unlink_entry(email_producer *p, struct entry *e)
+bool entry_keep_json(struct entry *e, struct slice json)
 {
-    pthread_mutex_lock(&p->mutex);
+    char *copy = malloc(json.len + 1);
+
+    if (!copy)
+        return false;
+    memcpy(copy, json.ptr, json.len);
+    copy[json.len] = '\0';
+    e->json = slice_of(copy, json.len);
+    return true;
+}
+
+void entry_free(struct entry *e)
+{
+    free((char *)(uintptr_t)e->json.ptr);
+    free(e);
+}
+
+void entry_unlink(email_producer *p, struct entry *e)
+{
     *(e->before ? &e->before->after : &p->pending_first) = e->after;
     *(e->after ? &e->after->before : &p->pending_last) = e->before;
     p->pending_len--;
-    p->pending_bytes -= e->json.len;
-    if (p->stopping && !p->pending_first)
-        loop_stop(p->loop);
+    p->pending_bytes -= e->json_len;
     pthread_cond_broadcast(&p->changed);
-    pthread_mutex_unlock(&p->mutex);
 }
 
 /* The callback first: whoever flushes may rely on it having run. */
@@ -32,8 +47,12 @@ static void tell(email_producer *p, struct entry *e, const email_outcome *outcom
     loop_undefer(p->loop, &e->item.ack_task);
     if (e->fn)
         e->fn(outcome, e->context);
-    unlink_entry(p, e);
-    free(e);
+    pthread_mutex_lock(&p->mutex);
+    entry_unlink(p, e);
+    if (p->stopping && !p->pending_first)
+        loop_stop(p->loop);
+    pthread_mutex_unlock(&p->mutex);
+    entry_free(e);
 }
 
 static void end(email_producer *p, struct entry *e, email_result result, const char *error)
@@ -92,7 +111,8 @@ static void on_direct(void *ctx, struct direct_item *item, enum direct_result re
     }
 }
 
-static void fall_back(email_producer *p, struct entry *e)
+/* json: of an event that was with Kafka; else the entry has it. */
+static void fall_back(email_producer *p, struct entry *e, struct slice json)
 {
     const bool claimable = p->settings.config.redis_given;
 
@@ -102,6 +122,8 @@ static void fall_back(email_producer *p, struct entry *e)
         end_unpublished(p, e, "sending directly needs EMAIL_MODE=smtp, or a log callback");
     else if (e->perhaps_published && !claimable)
         end_unpublished(p, e, "not sent directly, because Redis is not configured");
+    else if (!e->json.ptr && !entry_keep_json(e, json))
+        end_unpublished(p, e, "not sent directly: out of memory");
     else {
         if (e->kafka_error[0])
             log_warn("Kafka is out of reach, sending directly",
@@ -122,19 +144,7 @@ static void on_report(void *ctx, void *event, const struct kafka_path_report *re
     }
     e->perhaps_published = report->result == KAFKA_PATH_PERHAPS_TAKEN;
     snprintf(e->kafka_error, sizeof(e->kafka_error), "%s", report->error);
-    fall_back(p, e);
-}
-
-static void dispatch(email_producer *p, struct entry *e)
-{
-    struct error err = {0};
-
-    if (p->kafka_path && !p->stopping) {
-        if (kafka_path_publish(p->kafka_path, e->key, e->json, e, &err))
-            return;
-        snprintf(e->kafka_error, sizeof(e->kafka_error), "%.150s", err.text);
-    }
-    fall_back(p, e);
+    fall_back(p, e, report->value);
 }
 
 /* ---- from the callers' threads ---- */
@@ -166,7 +176,7 @@ static void on_wake(void *ctx)
     pthread_mutex_unlock(&p->mutex);
     for (; e; e = next) {
         next = e->next_submitted;
-        dispatch(p, e);
+        fall_back(p, e, slice_of(NULL, 0));
     }
     pthread_mutex_lock(&p->mutex);
     all_told = !p->pending_first;
@@ -289,6 +299,8 @@ void *producer_thread(void *arg)
         pthread_mutex_lock(&p->mutex);
         p->closing = true;
         pthread_mutex_unlock(&p->mutex);
+        if (p->kafka_path)
+            kafka_path_wait_left(p->kafka_path);
     }
     end_rest(p);
     take_down(p);
