@@ -5,6 +5,7 @@
 #   bench/run.sh                      20000 events, 64 connections, 3 interleaved rounds
 #   bench/run.sh -n 5000 --rounds 1 --connections 128 --partitions 12
 #   bench/run.sh --micro              the pure parts alone
+#   bench/run.sh --growth backlog,window --rounds 1 --out docs/performance    (--growth alone: everything that grows)
 #   bench/run.sh --check              300 events, correctness only: nothing here depends on time
 #
 # EMAIL_BUILD_DIR: a build with the programs under test (default: build/release, which is then built). Figures count

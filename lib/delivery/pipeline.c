@@ -374,8 +374,6 @@ static bool copy_headers(struct job *job, const struct record *from)
             return false;
     }
     job->record.headers = headers;
-    for (size_t i = 0; i < from->headers_len; i++)
-        job->bytes += from->headers[i].name.len + from->headers[i].value.len;
     return true;
 }
 
@@ -385,7 +383,6 @@ static bool copy_record(struct job *job, const struct record *from)
     job->record.topic = arena_copy(&job->arena, from->topic);
     job->record.key = arena_copy(&job->arena, from->key);
     job->record.value = arena_copy(&job->arena, from->value);
-    job->bytes = from->key.len + from->value.len + JOB_OVERHEAD_BYTES;
     return job->record.topic.ptr && (job->record.key.ptr || !from->key.ptr) &&
            (job->record.value.ptr || !from->value.ptr) && copy_headers(job, from);
 }
@@ -488,6 +485,7 @@ void pipeline_take(struct pipeline *p, const struct record *record)
         p->callbacks.abandoned(p->ctx, record->partition, record->generation, record->offset);
         return;
     }
+    job->bytes = job->arena.used + JOB_OVERHEAD_BYTES; /* the record, and what was decoded of it */
     link_job(p, job);
     metrics_consumed(p->parts.metrics);
     report_consumed(job);

@@ -30,6 +30,7 @@ struct consumer {
         *leaving; /* a revocation that waits for what is under way */
     struct loop_timer grace_timer, store_timer, fetch_timer;
     struct rd_kafka_topic_s *handle; /* consumer_fetch.c; NULL where it has nothing to do */
+    uint64_t fetch_due_ms;           /* of a running fetch_timer */
     struct loop_task pump_task, settle_task, closed_task;
 
     struct record_header *headers; /* of the record being handed over */

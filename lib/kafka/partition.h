@@ -3,6 +3,7 @@
 #ifndef KAFKA_PARTITION_H
 #define KAFKA_PARTITION_H
 
+#include "kafka/fetch_look.h"
 #include "kafka/kafka_client.h"
 #include "kafka/tracker.h"
 
@@ -23,7 +24,8 @@ struct partition {
     int64_t last_offset; /* the last one handed over; -1 before that */
     int64_t stored;      /* the watermark that librdkafka knows; -1 none */
     int64_t queue_peak;  /* consumer_fetch.c: records that the queue has held lately */
-    int64_t committed;   /* by the group, as of the last statistics; -1 unknown */
+    struct fetch_look look;
+    int64_t committed; /* by the group, as of the last statistics; -1 unknown */
 };
 
 /* To be called before the partition is assigned: its messages then never reach the consumer's
