@@ -1,6 +1,14 @@
 #include "email/pace.h"
 
-enum { STEP_MS = 1000, A_MAIL = 1000, BURST_PART = 20 };
+enum {
+    STEP_MS = 1000,
+    HOLD_MS = 10000, /* then more connections are tried although the last ones brought nothing */
+    GROWTH_PART = 8, /* of the connections that there are */
+    MORE_PER_MILLE =
+        30, /* mails that count as more: a quarter of what an eighth more could bring */
+    A_MAIL = 1000,
+    BURST_PART = 20
+};
 
 void pace_init(struct pace *p, unsigned most_connections, uint64_t rate_per_second)
 {
@@ -21,16 +29,35 @@ bool pace_busy(struct pace *p, unsigned used, uint64_t now_ms)
         return false; /* the same burst */
     p->fallen = true;
     p->fell_ms = p->changed_ms = now_ms;
+    p->taken = p->before = 0;
     p->limit = in_use > 1 ? in_use / 2 : 1;
     return p->limit < before;
 }
 
+static void grow(struct pace *p, uint64_t now_ms)
+{
+    const unsigned step = p->limit / GROWTH_PART ? p->limit / GROWTH_PART : 1;
+
+    p->limit = step < p->most - p->limit ? p->limit + step : p->most;
+    p->changed_ms = now_ms;
+    p->taken = 0;
+}
+
 void pace_success(struct pace *p, uint64_t now_ms)
 {
-    if (p->limit == p->most || now_ms - p->changed_ms < STEP_MS)
+    const uint64_t passed_ms = now_ms - p->changed_ms;
+    uint64_t rate;
+
+    if (p->limit == p->most)
         return;
-    p->limit++;
-    p->changed_ms = now_ms;
+    p->taken++;
+    if (passed_ms < STEP_MS)
+        return;
+    rate = p->taken * A_MAIL * 1000 / passed_ms;
+    if (passed_ms < HOLD_MS && rate * 1000 < p->before * (1000 + MORE_PER_MILLE))
+        return;
+    p->before = rate;
+    grow(p, now_ms);
 }
 
 /* What the bucket holds at the most. */

@@ -3,8 +3,9 @@
  *
  * Connections: as many as are allowed, until the relay says that it is too busy (421, or a 4xx to
  * MAIL, DATA or the final dot; one to RCPT is the mailbox's matter). Then half of those in use are
- * left, and one more is tried for each second without another such reply. A burst of those replies
- * counts once.
+ * left, and after each second without another such reply an eighth more is tried, at least one, as
+ * long as that brings more mails through; once it doesn't, only every ten seconds. A burst of those
+ * replies counts once.
  *
  * Rate: a token bucket that holds a twentieth of a second's mails, at least one. */
 #ifndef EMAIL_PACE_H
@@ -18,6 +19,8 @@ struct pace { /* private */
     bool fallen;
     uint64_t fell_ms;    /* when the limit last fell: growth since then is no new burst's excuse */
     uint64_t changed_ms; /* when it was last changed at all */
+    uint64_t taken;      /* mails since then */
+    uint64_t before;     /* thousandths of a mail a second, with fewer connections; 0: unknown */
     uint64_t rate;       /* a second; 0: no bound */
     uint64_t tokens;     /* thousandths of a mail */
     uint64_t filled_ms;  /* when they were last counted */

@@ -30,7 +30,7 @@ static void test_connections(void **state)
     assert_true(pace_busy(&p, 3, 9000));
     assert_false(pace_busy(&p, 1, 10000));     /* it can't fall */
     assert_int_equal(pace_connections(&p), 1); /* never none */
-    for (uint64_t now_ms = 11000; now_ms <= 100000; now_ms += 10)
+    for (uint64_t now_ms = 11000; now_ms <= 300000; now_ms += 10)
         pace_success(&p, now_ms);
     assert_int_equal(pace_connections(&p), 20);
     pace_init(&p, 0, 0);
@@ -59,6 +59,48 @@ static void test_growth_hides_no_burst(void **state)
     pace_success(&p, 1005);
     assert_int_equal(pace_connections(&p), 2);
     assert_true(pace_busy(&p, 2, 1006));
+}
+
+/* Mails at that rate, a multiple of ten, for so many tenths of a second; what the limit is then. */
+static unsigned limit_after(struct pace *p, unsigned per_second, uint64_t *now_ms, unsigned tenths)
+{
+    const uint64_t begin_ms = *now_ms, all = per_second * tenths / 10;
+
+    for (uint64_t i = 1; i <= all; i++) {
+        *now_ms = begin_ms + i * 1000 / per_second;
+        pace_success(p, *now_ms);
+    }
+    return pace_connections(p);
+}
+
+static void test_grows_while_it_brings_more(void **state)
+{
+    struct pace p;
+    uint64_t now_ms = 1000;
+    unsigned limit = 16;
+
+    (void)state;
+    pace_init(&p, 64, 0);
+    assert_true(pace_busy(&p, 32, now_ms));
+    assert_int_equal(pace_connections(&p), 16);
+    /* Every connection brings ten mails a second: an eighth more each second. */
+    for (unsigned wanted = 18; wanted < 64; wanted += wanted / 8) {
+        limit = limit_after(&p, limit * 10, &now_ms, 10);
+        assert_int_equal(limit, wanted);
+    }
+    assert_int_equal(limit_after(&p, limit * 10, &now_ms, 10),
+                     64); /* and no more than are allowed */
+
+    /* The relay takes a hundred a second, from however many: only every ten seconds. */
+    pace_init(&p, 64, 0);
+    now_ms = 1000;
+    assert_true(pace_busy(&p, 32, now_ms));
+    assert_int_equal(limit_after(&p, 100, &now_ms, 10), 18);
+    assert_int_equal(limit_after(&p, 100, &now_ms, 90), 18);
+    assert_int_equal(limit_after(&p, 100, &now_ms, 20), 20);
+    assert_int_equal(limit_after(&p, 100, &now_ms, 80), 20);
+    /* Then it takes more again. */
+    assert_int_equal(limit_after(&p, 200, &now_ms, 10), 22);
 }
 
 /* Mails that go from `from_ms` to before `to_ms`, one after the other as soon as each may. */
@@ -125,8 +167,11 @@ static void test_no_bound(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_connections), cmocka_unit_test(test_growth_hides_no_burst),
-        cmocka_unit_test(test_rate),        cmocka_unit_test(test_delay_is_exact),
+        cmocka_unit_test(test_connections),
+        cmocka_unit_test(test_growth_hides_no_burst),
+        cmocka_unit_test(test_grows_while_it_brings_more),
+        cmocka_unit_test(test_rate),
+        cmocka_unit_test(test_delay_is_exact),
         cmocka_unit_test(test_no_bound),
     };
 
