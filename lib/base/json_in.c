@@ -289,17 +289,18 @@ static long written_exponent(const char *at, const char *end)
     return negative ? -value : value;
 }
 
-/* Whether the digits are no more than DBL_MAX's, to as many places as those have. */
-static bool within_largest(const char *at, const char *end)
+/* Whether the digits are below those of 2^1024 - 2^970, from where on a number is nearer to infinity
+ * than to DBL_MAX; as far as so many places tell. */
+static bool rounds_to_finite(const char *at, const char *end)
 {
-    for (const char *most = "17976931348623157"; *most; most++) {
+    for (const char *most = "1797693134862315807937289714053034150799"; *most; most++) {
         if (at < end && *at == '.')
             at++;
         const char digit = at < end && *at >= '0' && *at <= '9' ? *at++ : '0';
         if (digit != *most)
             return digit < *most;
     }
-    return true;
+    return false;
 }
 
 /* By its digits: strtod goes by the locale, and wants a copy. */
@@ -315,7 +316,8 @@ static bool fits_a_double(struct reader *r, struct slice number)
     if (start == e)
         return true;
     exponent += e < end ? written_exponent(e + 1, end) : 0;
-    return exponent < DBL_MAX_10_EXP || (exponent == DBL_MAX_10_EXP && within_largest(start, e)) ||
+    return exponent < DBL_MAX_10_EXP ||
+           (exponent == DBL_MAX_10_EXP && rounds_to_finite(start, e)) ||
            fail(r, JSON_IN_FAULT_NUMBER);
 }
 

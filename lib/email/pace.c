@@ -5,14 +5,18 @@ enum {
     HOLD_MS = 10000, /* then more connections are tried although the last ones brought nothing */
     GROWTH_PART = 8, /* of the connections that there are */
     MORE_PER_MILLE =
-        30, /* mails that count as more: a quarter of what an eighth more could bring */
+        30,       /* mails that count as more: a quarter of what an eighth more could bring */
+    A_REPLY = 32, /* that it is busy outweighs so many mails taken */
+    STRAINED = 3 * A_REPLY,
     A_MAIL = 1000,
     BURST_PART = 20
 };
 
 void pace_init(struct pace *p, unsigned most_connections, uint64_t rate_per_second)
 {
-    *p = (struct pace){.most = most_connections ? most_connections : 1, .rate = rate_per_second};
+    *p = (struct pace){.most = most_connections ? most_connections : 1,
+                       .strain = STRAINED, /* a relay that says so at the start is heeded */
+                       .rate = rate_per_second};
     p->limit = p->most;
 }
 
@@ -24,9 +28,11 @@ unsigned pace_connections(const struct pace *p)
 bool pace_busy(struct pace *p, unsigned used, uint64_t now_ms)
 {
     const unsigned before = p->limit, in_use = used < before ? used : before;
+    const bool strained = p->strain + A_REPLY >= STRAINED;
 
-    if (p->fallen && now_ms - p->fell_ms < STEP_MS)
-        return false; /* the same burst */
+    p->strain = strained ? STRAINED : p->strain + A_REPLY;
+    if (!strained || (p->fallen && now_ms - p->fell_ms < STEP_MS))
+        return false; /* single mails' matter, or the same burst */
     p->fallen = true;
     p->fell_ms = p->changed_ms = now_ms;
     p->taken = p->before = 0;
@@ -48,6 +54,8 @@ void pace_success(struct pace *p, uint64_t now_ms)
     const uint64_t passed_ms = now_ms - p->changed_ms;
     uint64_t rate;
 
+    if (p->strain)
+        p->strain--;
     if (p->limit == p->most)
         return;
     p->taken++;

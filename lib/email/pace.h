@@ -5,7 +5,9 @@
  * MAIL, DATA or the final dot; one to RCPT is the mailbox's matter). Then half of those in use are
  * left, and after each second without another such reply an eighth more is tried, at least one, as
  * long as that brings more mails through; once it doesn't, only every ten seconds. A burst of those
- * replies counts once.
+ * replies counts once; and where fewer than about one mail in thirty gets one, they are those
+ * mails' matter (greylisted, filtered): else one in a thousand would cost most connections for
+ * good.
  *
  * Rate: a token bucket that holds a twentieth of a second's mails, at least one. */
 #ifndef EMAIL_PACE_H
@@ -17,6 +19,7 @@
 struct pace { /* private */
     unsigned most, limit;
     bool fallen;
+    unsigned strain;     /* up with each such reply, down with each mail taken */
     uint64_t fell_ms;    /* when the limit last fell: growth since then is no new burst's excuse */
     uint64_t changed_ms; /* when it was last changed at all */
     uint64_t taken;      /* mails since then */

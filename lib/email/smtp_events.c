@@ -3,8 +3,10 @@
 #include "email/smtp_pool.h"
 
 enum {
-    /* How long a mail waits behind a dot, where another session could take it. */
+    /* How long a mail waits behind a dot, where another session could take it: one that is free, or
+       one of those over which so many mails each went meanwhile. */
     BEHIND_A_DOT_MS = 2000,
+    OVERTAKEN = 4,
     /* How long, from the dot's reply on, a relay may say nothing to what stood behind it. */
     UNHEARD_MS = 5000,
     WATCH_MS = 500,
@@ -72,6 +74,7 @@ static void on_may_queue(void *owner, struct smtp_session *s)
     smtp_pool_assign(p, s, d);
     d->behind = true;
     d->since_ms = loop_now_ms(p->loop);
+    d->ended_before = p->mails_ended;
     s->queued_owner = d;
     smtp_session_queue(s, &d->mail);
     watch(p);
@@ -102,24 +105,32 @@ static void give_up_unheard(struct smtp_pool *p, struct smtp_session *s)
     smtp_pool_dispatch_soon(p);
 }
 
+/* Another session would have it sooner. */
+static bool waits_in_vain(const struct smtp_pool *p, const struct smtp_delivery *queued)
+{
+    const uint64_t ended = p->mails_ended - queued->ended_before;
+
+    if (loop_now_ms(p->loop) - queued->since_ms < BEHIND_A_DOT_MS)
+        return false;
+    return p->idle.len + smtp_pool_openable(p) > p->stale.len + p->waiting.len ||
+           ended > (uint64_t)smtp_pool_live_sessions(p) * OVERTAKEN;
+}
+
 /* True where it stands for a mail that is to be looked after further. */
 static bool look_after(struct smtp_pool *p, struct smtp_session *s)
 {
     const struct smtp_delivery *queued = s->queued_owner, *d = s->mail_owner;
     const struct smtp_transaction *t = smtp_session_transaction(s);
-    const uint64_t now_ms = loop_now_ms(p->loop);
 
     if (queued) {
-        const unsigned free_sessions = p->idle.len + smtp_pool_openable(p);
-        if (now_ms - queued->since_ms < BEHIND_A_DOT_MS ||
-            free_sessions <= p->stale.len + p->waiting.len)
+        if (!waits_in_vain(p, queued))
             return true;
         leave_queue(p, s);
         return false;
     }
     if (!d || !d->behind || t->heard || t->phase == SMTP_PHASE_OVER)
         return false;
-    if (now_ms - d->since_ms < UNHEARD_MS)
+    if (loop_now_ms(p->loop) - d->since_ms < UNHEARD_MS)
         return true;
     give_up_unheard(p, s);
     return false;
@@ -226,6 +237,7 @@ static void on_finished(void *owner, struct smtp_session *s,
     const bool unheard = was_unheard(d, finished);
     const bool again = unheard || was_stale(d, finished);
 
+    p->mails_ended++;
     learn(p, s, d, finished);
     if (!again)
         adapt(p, &finished->outcome);

@@ -200,9 +200,12 @@ static bool backing_off(const struct smtp_pool *p)
     return smtp_pool_live_sessions(p) > 0 && loop_now_ms(p->loop) < p->reopen_ms;
 }
 
-/* The relay takes no further session but serves those that are open: its limit, not an outage. */
+/* The relay takes no further session but serves those that are open: its limit, not an outage.
+ * Several that are opened together are turned away together, and count once. */
 static void back_off(struct smtp_pool *p)
 {
+    if (backing_off(p))
+        return;
     p->backoff_ms = p->backoff_ms ? p->backoff_ms * 2 : BACKOFF_MIN_MS;
     if (p->backoff_ms > BACKOFF_MAX_MS)
         p->backoff_ms = BACKOFF_MAX_MS;

@@ -20,7 +20,7 @@ struct smtp_pool {
                                    go before those that wait for any */
     struct session_list idle;   /* last used first */
     struct session_list connecting, working, quitting, dead;
-    uint64_t sessions_opened;
+    uint64_t sessions_opened, mails_ended;
     uint64_t opening_ms; /* when one was last begun */
     struct breaker breaker;
     bool login_wanted; /* MAIL was refused for want of a login: that sessions open proves nothing */

@@ -20,6 +20,7 @@ struct smtp_delivery {
     bool behind;              /* its envelope was put behind another mail's dot */
     bool alone;               /* it is not put behind one any more */
     uint64_t since_ms;        /* behind: since when it has been queued, then since its turn came */
+    uint64_t ended_before;    /* behind: the pool's mails_ended when it was queued */
     enum outcome_class class; /* while on `returned` */
     enum outcome_reason reason;
     enum smtp_stage stage;

@@ -377,10 +377,12 @@ static email_status judge_struct(const email_producer *p, struct arena *arena,
                                  const email_event *event, struct slice message_id,
                                  struct slice json, struct event *decoded, struct error *err)
 {
-    const struct json_in *tree = event_tree_new(arena, event, message_id);
+    const struct json_in *tree = NULL;
 
-    if (tree && json.len <= p->settings.config.max_event_bytes &&
-        event_decode_tree(arena, tree, decoded, NULL) == EVENT_OK)
+    /* The tree of what is far too large would be a multiple of it. */
+    if (json.len <= p->settings.config.max_event_bytes)
+        tree = event_tree_new(arena, event, message_id);
+    if (tree && event_decode_tree(arena, tree, decoded, NULL) == EVENT_OK)
         return EMAIL_QUEUED;
     return judge(p, arena, json, decoded, err); /* and what is wrong, if anything */
 }
@@ -456,31 +458,14 @@ email_status email_producer_send(email_producer *p, const email_event *event, em
 
 /* ---- events that are JSON ---- */
 
-/* Whether a member could bear that name ("createdAt": null), however it is spelt. */
-static bool may_name_created_at(struct slice json)
+/* createdAt is the mail's Date: with it Kafka's copy and the direct one are the same bytes. Valid
+ * without one, the event has no member of that name (null is refused), and stays what it was judged
+ * to be. One that has no room for it goes as it is. */
+static void complete(const email_producer *p, struct slice *json, struct buf *with_date)
 {
-    static const char name[] = "createdAt", escape[] = "\\u";
-
-    return memmem(json.ptr, json.len, name, sizeof(name) - 1) ||
-           memmem(json.ptr, json.len, escape, sizeof(escape) - 1);
-}
-
-/* createdAt is the mail's Date: with it Kafka's copy and the direct one are the same bytes. An
- * event that cannot take one goes as it is. */
-static void complete(const email_producer *p, struct arena *arena, struct slice *json,
-                     struct event *ev, struct buf *with_date)
-{
-    struct event completed;
-
     event_json_add_created_at(with_date, *json, clock_unix_ms());
-    if (with_date->failed || with_date->len > p->settings.config.max_event_bytes)
-        return;
-    if (may_name_created_at(*json)) {
-        if (judge(p, arena, buf_slice(with_date), &completed, NULL) != EMAIL_QUEUED)
-            return;
-        *ev = completed;
-    }
-    *json = buf_slice(with_date);
+    if (!with_date->failed && with_date->len <= p->settings.config.max_event_bytes)
+        *json = buf_slice(with_date);
 }
 
 static email_status send_text(email_producer *p, struct submission *s, struct scratch *scratch,
@@ -492,7 +477,7 @@ static email_status send_text(email_producer *p, struct submission *s, struct sc
     if (status != EMAIL_QUEUED)
         return status;
     if (!ev.has_created_at)
-        complete(p, &scratch->arena, &s->json, &ev, &scratch->json);
+        complete(p, &s->json, &scratch->json);
     return submit(p, &scratch->arena, s, &ev, err);
 }
 

@@ -1,6 +1,7 @@
 /* One producer; private to producer.c (the caller's threads) and producer_thread.c (the library's).
  *
- * What is below `mutex` belongs to it. The rest is the library's thread's own, once that runs. */
+ * What is below `mutex` belongs to it. What is above is the library's thread's own once that runs,
+ * but for what never changes: settings, thread, loop, kafka_path. */
 #ifndef PRODUCER_PRODUCER_H
 #define PRODUCER_PRODUCER_H
 

@@ -15,7 +15,7 @@ def test_down_at_start(own_kafka, own_kafka_stack):
     service.wait_not_ready()
     health = service.http("/health")
     assert health.status == 503 and health.json()["kafka"] == "disconnected"
-    assert health.json()["redis"] == "connected"
+    wait_for(lambda: service.http("/health").json()["redis"] == "connected", 10, "Redis, which is there")
     own_kafka.start()
     service.wait_ready()
     stack.wait_mark(message_id)

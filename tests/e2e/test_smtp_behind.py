@@ -179,6 +179,31 @@ def test_left_behind_a_slow_dot(relay, sender):  # noqa: F811
     relay.wait(lambda: held[0].transcript.ended)  # DATA may have been under way
 
 
+def test_overtaken_behind_a_silent_dot(relay, sender):  # noqa: F811
+    """No session is ever free, but all the others go on: it takes its turn over one of them."""
+    s = sender(relay, connections=4, timeout=30000)
+    relay.delay("dot", 0.02)
+    start(s, range(1, 41))
+    sent(s, range(1, 41))
+    relay.accept()
+    relay.hold("dot", times=1, skip=20)
+    relay.delay("dot", 0.02)
+    under_way, begun, slowest, end = set(), 100, 0, time.monotonic() + 15
+    while slowest < 2000:
+        assert time.monotonic() < end, "it still waits"
+        while len(under_way) < 40:
+            begun += 1
+            under_way.add(begun)
+            start(s, [begun])
+        e = s.event("finished")
+        expect(e, "sent")
+        under_way.remove(e["id"])
+        slowest = e["ms"]
+    relay.accept()
+    sent(s, under_way)
+    assert sorted(numbers(relay)) == list(range(1, 41)) + list(range(101, begun + 1))
+
+
 def test_a_relay_with_slow_dots_keeps_its_sessions(relay, sender):  # noqa: F811
     """Where no other session could take it sooner, the mail stays behind the dot."""
     relay.delay("dot", 2.6)

@@ -54,6 +54,24 @@ def test_fewer_connections_while_it_is_busy(relay, sender, stage, reply):  # noq
         expect(s.outcome(number), "sent")
 
 
+def test_several_turned_away_at_once_count_once(relay, sender):  # noqa: F811
+    """The next try comes a second later, not after as many doublings as there were connections."""
+    relay.capabilities.remove("PIPELINING")
+    relay.max_sessions = 1
+    s = sender(relay, connections=12, timeout=60000)
+    expect(s.deliver(0), "sent")
+    relay.hold("dot")
+    for number in range(1, 61):
+        s.mail(number)
+    relay.wait(lambda: relay.connections >= 12)
+    s.wait_state(connecting=0)
+    relay.max_sessions = None
+    s.wait_state(busy=12, timeout=10)
+    relay.accept()
+    for number in range(1, 61):
+        expect(s.outcome(number), "sent")
+
+
 def test_a_refused_recipient_says_nothing_about_the_relay(relay, sender):  # noqa: F811
     s = sender(relay, connections=4)
     relay.reject("rcpt", "450 4.2.1 mailbox busy", times=1)

@@ -103,6 +103,39 @@ static void test_grows_while_it_brings_more(void **state)
     assert_int_equal(limit_after(&p, 200, &now_ms, 10), 22);
 }
 
+/* Mails of which every so manieth is refused, a thousand a second; the least limit there was. */
+static unsigned least_limit(struct pace *p, unsigned one_in, unsigned mails)
+{
+    unsigned least = pace_connections(p);
+
+    for (unsigned i = 1; i <= mails; i++) {
+        if (i % one_in == 0)
+            (void)pace_busy(p, 64, 1000 + i);
+        else
+            pace_success(p, 1000 + i);
+        if (pace_connections(p) < least)
+            least = pace_connections(p);
+    }
+    return least;
+}
+
+/* A mail that is refused now and then says nothing about the relay; one in twenty does. */
+static void test_single_mails_matter(void **state)
+{
+    struct pace p;
+
+    (void)state;
+    pace_init(&p, 64, 0);
+    assert_int_equal(least_limit(&p, 100, 100000), 64);
+    assert_int_equal(least_limit(&p, 40, 100000), 64);
+    assert_int_equal(least_limit(&p, 20, 20000), 1);
+    pace_init(&p, 64, 0);
+    assert_int_equal(least_limit(&p, 1000000, 100000), 64);
+    assert_false(pace_busy(&p, 64, 200000)); /* after a long calm the third in a row counts */
+    assert_false(pace_busy(&p, 64, 200001));
+    assert_true(pace_busy(&p, 64, 200002));
+}
+
 /* Mails that go from `from_ms` to before `to_ms`, one after the other as soon as each may. */
 static unsigned run(struct pace *p, uint64_t from_ms, uint64_t to_ms)
 {
@@ -170,6 +203,7 @@ int main(void)
         cmocka_unit_test(test_connections),
         cmocka_unit_test(test_growth_hides_no_burst),
         cmocka_unit_test(test_grows_while_it_brings_more),
+        cmocka_unit_test(test_single_mails_matter),
         cmocka_unit_test(test_rate),
         cmocka_unit_test(test_delay_is_exact),
         cmocka_unit_test(test_no_bound),
