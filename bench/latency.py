@@ -2,7 +2,7 @@
 group's assignment to the first mail of a backlog. Every mail is timed by the publisher (call, acknowledgement) and by a
 sink of our own (its 250), with one clock, independently of the service's metrics.
 
-  EMAIL_BUILD_DIR=build/release /usr/bin/python3 bench/latency.py --rounds 5
+  bench/run.sh --latency --rounds 5
 """
 
 import argparse
@@ -171,7 +171,7 @@ def measure(bench):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="bench/latency.py", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="bench/run.sh --latency", description=__doc__.split("\n")[0])
     parser.add_argument("--rate", type=float, help="events a second (a fifth of the rate at which a backlog is worked off)")
     parser.add_argument("--seconds", type=float, default=6)
     parser.add_argument("--rounds", type=int, default=3)

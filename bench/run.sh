@@ -6,6 +6,7 @@
 #   bench/run.sh -n 5000 --rounds 1 --connections 128 --partitions 12
 #   bench/run.sh --micro              the pure parts alone
 #   bench/run.sh --growth backlog,window --rounds 1 --out docs/performance    (--growth alone: everything that grows)
+#   bench/run.sh --latency --rounds 5 exact latencies: record in Kafka to the relay's 250, assignment to first mail
 #   bench/run.sh --check              300 events, correctness only: nothing here depends on time
 #
 # EMAIL_BUILD_DIR: a build with the programs under test (default: build/release, which is then built). Figures count
@@ -16,7 +17,10 @@ cd "$(dirname "$0")/.."
 if [ -z "${EMAIL_BUILD_DIR:-}" ]; then
     EMAIL_BUILD_DIR=$PWD/build/release
     cmake -S . -B "$EMAIL_BUILD_DIR" -G Ninja -DCMAKE_BUILD_TYPE=Release >/dev/null
-    ninja -C "$EMAIL_BUILD_DIR" email-service bench_publish bench_micro >/dev/null
+    ninja -C "$EMAIL_BUILD_DIR" email-service bench_publish bench_micro bench_timed_sink >/dev/null
 fi
 export EMAIL_BUILD_DIR
+if [ "${1:-}" = --latency ]; then
+    exec /usr/bin/python3 bench/latency.py "${@:2}"
+fi
 exec /usr/bin/python3 bench/harness.py "$@"

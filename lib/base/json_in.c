@@ -289,8 +289,8 @@ static long written_exponent(const char *at, const char *end)
     return negative ? -value : value;
 }
 
-/* Whether the digits are below those of 2^1024 - 2^970, from where on a number is nearer to infinity
- * than to DBL_MAX; as far as so many places tell. */
+/* Whether the digits are below those of 2^1024 - 2^970, from where on a number is nearer to
+ * infinity than to DBL_MAX; as far as so many places tell. */
 static bool rounds_to_finite(const char *at, const char *end)
 {
     for (const char *most = "1797693134862315807937289714053034150799"; *most; most++) {

@@ -4,7 +4,12 @@
 
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
+
+#include "base/buf.h"
+#include "email/event.h"
+#include "producer/event_json.h"
 
 static const char *const direct_only[] = {"ENABLE_KAFKA=false", NULL};
 /* Port 1 refuses at once. */
@@ -203,6 +208,76 @@ static void test_bad_json_is_refused_at_once(void **state)
                      EMAIL_INVALID);
     email_producer_destroy(p, 1000);
     assert_int_equal(seen.outcomes, 0);
+}
+
+static long peak_kib(void)
+{
+    struct rusage usage;
+
+    assert_int_equal(getrusage(RUSAGE_SELF, &usage), 0);
+    return usage.ru_maxrss;
+}
+
+/* Reading it would take 64 bytes for every two. */
+static void test_what_is_far_too_large_is_not_read(void **state)
+{
+    enum { ITEMS = 4 << 20, MOST_KIB = 200 * 1024 };
+    struct seen seen = SEEN_INIT;
+    email_producer *p = start_with(direct_only, &seen, 0, 0);
+    email_event e = good_event();
+    struct buf metadata = {0};
+    long before;
+
+    (void)state;
+    buf_add_str(&metadata, "{\"a\":[0");
+    for (int i = 0; i < ITEMS; i++)
+        buf_add_str(&metadata, ",0");
+    buf_add_str(&metadata, "]}");
+    assert_false(metadata.failed);
+    e.metadata_json = metadata.ptr;
+    before = peak_kib();
+    assert_int_equal(send_event(p, &e, &seen), EMAIL_INVALID);
+    assert_in_range(peak_kib() - before, 0, MOST_KIB);
+    buf_cleanup(&metadata);
+    email_producer_destroy(p, 1000);
+}
+
+static bool is_valid(struct slice json, bool *has_created_at)
+{
+    struct arena arena;
+    struct event ev;
+    bool good;
+
+    arena_init(&arena);
+    good = event_decode(&arena, json, 1 << 20, &ev, NULL) == EVENT_OK;
+    *has_created_at = ev.has_created_at;
+    arena_cleanup(&arena);
+    return good;
+}
+
+/* What email_producer_send_json relies on: whatever is valid without createdAt is so with one. */
+static void test_created_at_can_be_added(void **state)
+{
+#define EVENT(more) " \n{\"messageID\":\"a\",\"to\":\"a@b.example\",\"subject\":\"s\"," more "}"
+    static const char *const without[] = {
+        EVENT("\"text\":\"t\""), EVENT("\"text\":\"{\\\"createdAt\\\":1}\""),
+        EVENT("\"text\":\"t\",\"metadata\":{\"createdAt\":null}"),
+        EVENT("\"text\":\"t\",\"CreatedAt\":null,\"created\\u0061t\":0")};
+    static const char *const refused[] = {EVENT("\"text\":\"t\",\"createdAt\":null"),
+                                          EVENT("\"text\":\"t\",\"created\\u0041t\":null")};
+#undef EVENT
+    bool dated;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(without) / sizeof(*without); i++) {
+        struct buf completed = {0};
+        assert_true(is_valid(slice_str(without[i]), &dated) && !dated);
+        event_json_add_created_at(&completed, slice_str(without[i]), 1700000000000);
+        assert_true(is_valid(buf_slice(&completed), &dated) && dated);
+        buf_cleanup(&completed);
+    }
+    for (size_t i = 0; i < sizeof(refused) / sizeof(*refused); i++)
+        assert_false(is_valid(slice_str(refused[i]), &dated));
 }
 
 /* ---- direct, log mode ---- */
@@ -462,6 +537,8 @@ int main(void)
         cmocka_unit_test(test_the_hosts_signals_stay_its_own),
         cmocka_unit_test(test_bad_events_are_refused_at_once),
         cmocka_unit_test(test_bad_json_is_refused_at_once),
+        cmocka_unit_test(test_what_is_far_too_large_is_not_read),
+        cmocka_unit_test(test_created_at_can_be_added),
         cmocka_unit_test(test_log_mode_writes_the_mail_to_the_callback),
         cmocka_unit_test(test_the_same_id_is_one_mail_in_one_process),
         cmocka_unit_test(test_json_is_sent_as_given),
