@@ -3,8 +3,8 @@
  *
  * A relay may offer PIPELINING and yet lose what follows the dot: drop it, or close the connection
  * over it, at worst before its reply to the dot was read. So envelopes are tried on one session at
- * a time until one of them was answered; and after a few in a row that were not, no more are put
- * behind a dot for the life of the process.
+ * a time until one of them was answered; and after a few in a row that were not, or a few mails
+ * whose own outcome was lost that way, no more are put behind a dot for the life of the process.
  *
  * Many relays end a session after so many mails. Such a limit is learnt where a session ends with
  * an envelope unanswered: later sessions get none beyond it. It was none where a session takes more
@@ -22,6 +22,8 @@ struct behind {    /* zeroed before the first use */
 
     /* private */
     unsigned unheard;    /* in a row */
+    unsigned doubts;     /* with which a mail's own outcome was lost; not in a row */
+    unsigned heard;      /* until one of those is forgotten */
     uint64_t unheard_ms; /* when the last one was counted */
 };
 

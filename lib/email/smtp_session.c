@@ -224,12 +224,28 @@ static void write_quit(struct smtp_session *s)
 
 /* ---- driving ---- */
 
+/* Where a session that has taken mails wants a login for another one, that mail may be to blame as
+ * well as the relay: an attempt of its own, and a fresh session will tell. */
+static void look_whose_fault(struct smtp_session *s, struct smtp_transaction *finished)
+{
+    struct outcome *o = &finished->outcome;
+
+    if (o->class == OUTCOME_SENT || o->stage > STAGE_MAIL) {
+        s->takes_mail = true;
+    } else if (o->relay_down && s->takes_mail) {
+        o->relay_down = false;
+        finished->reusable = false;
+    }
+}
+
 /* The queued mail takes its turn, or the session is idle. */
 static void finish_mail(struct smtp_session *s)
 {
     struct smtp_transaction *finished = present(s);
-    const bool goes_on = queued_is_next(s);
+    bool goes_on;
 
+    look_whose_fault(s, finished);
+    goes_on = queued_is_next(s);
     s->mails++;
     s->asked = false;
     if (goes_on) {

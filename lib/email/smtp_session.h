@@ -62,6 +62,7 @@ struct smtp_session {
     bool queued;         /* behind the present one's dot */
     bool queued_dropped; /* its owner gave it up: the session ends after the present one */
     bool asked;          /* before_dot was called */
+    bool takes_mail;     /* MAIL was accepted at least once */
     size_t quit_sent;
 };
 

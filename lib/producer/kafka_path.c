@@ -51,7 +51,8 @@ static const char *why(rd_kafka_resp_err_t code)
     case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART: return "the topic does not exist";
     case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
-        return "it, or the batch that it went in, is larger than Kafka takes (max.message.bytes)";
+        return "it, or the batch that it went in, is larger than the topic's max.message.bytes "
+               "(see KAFKA_CONFIG_BATCH_SIZE)";
     case RD_KAFKA_RESP_ERR__PURGE_QUEUE:
     case RD_KAFKA_RESP_ERR__PURGE_INFLIGHT: return "given up before Kafka acknowledged it";
     default: return rd_kafka_err2str(code);

@@ -241,6 +241,28 @@ def test_missing_topic_goes_directly(bare_stack, start_user):
     bare_stack.wait_mails(1)
 
 
+@pytest.mark.parametrize("batch_size", [None, 30000])
+def test_topic_that_takes_less_than_a_batch(stack, start_user, batch_size):
+    """A batch that is too large is refused with all its events: none is lost, none is doubled, and smaller ones help."""
+    topic = "%s-small-%s" % (stack.topic, batch_size)
+    stack.kafka.create_topic(topic, 1, {"max.message.bytes": "60000"})
+    user = start_user(dict(stack.env, KAFKA_TOPIC_EMAIL_EVENTS=topic, KAFKA_CONFIG_BATCH_SIZE=batch_size,
+                           KAFKA_CONFIG_LINGER_MS=1000), publish_timeout_ms=30000)
+    user.command("many 1000")
+    user.command("flush 60000")
+    wait_for(lambda: user.statuses, 90, user.tail)
+    assert user.statuses == [("flush", 0, "all")]
+    results = {message_id: told[0][0] for message_id, told in user.outcomes.items()}
+    published = {json.loads(record.value)["messageID"] for record in stack.kafka.read_all(topic)}
+    assert len(results) == 1000 and set(results.values()) <= {"PUBLISHED", "SENT_DIRECTLY"}
+    assert published == {message_id for message_id, result in results.items() if result == "PUBLISHED"}
+    assert len(stack.mails()) == 1000 - len(published)
+    if batch_size:
+        assert len(published) == 1000
+    else:
+        assert any("max.message.bytes" in entry.get("error", "") for entry in user.logs)
+
+
 def test_kafka_stopped_goes_directly_and_the_copy_is_a_duplicate(own_kafka_stack, own_kafka, start_user):
     """Kafka is frozen when the event is on its way to it: it may have been taken, and is in the end."""
     stack = own_kafka_stack

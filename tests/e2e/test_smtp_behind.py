@@ -345,3 +345,15 @@ def test_a_login_is_wanted(relay, sender, code):  # noqa: F811
     s.wait_state(up=True)
     start(s, range(40, 50))
     sent(s, range(40, 50))
+
+
+def test_a_login_is_wanted_for_one_mail(relay, sender):  # noqa: F811
+    """A session that takes others' mails: an attempt of that mail's own, and no outage for the rest."""
+    s = sender(relay, connections=1, failures=3)
+    for number in range(1, 11, 2):
+        expect(s.deliver(number), "sent")
+        relay.reject("mail", "530 5.7.0 not from that sender", times=1)
+        o = s.deliver(number + 1)
+        expect(o, "retry", "auth", "mail", 530)
+        assert not o["relay_down"] and s.state()["up"]
+    assert relay.connections == 5  # each time a fresh one was to tell

@@ -52,6 +52,38 @@ static void test_off_after_three_in_a_row(void **state)
     assert_false(behind_may(&b, 0, false));
 }
 
+static void hear(struct behind *b, unsigned answers)
+{
+    while (answers--)
+        behind_heard(b);
+}
+
+/* One of the relay's nodes bears it and another one does not: answers are no excuse for mails in
+ * doubt, but that a relay was restarted long ago is forgotten. */
+static void test_off_after_three_mails_in_doubt(void **state)
+{
+    struct behind b = {0};
+
+    (void)state;
+    hear(&b, 100);
+    assert_false(behind_lost(&b, 3, false, 10000));
+    hear(&b, 1000);
+    assert_false(behind_lost(&b, 3, false, 10999)); /* the same burst */
+    hear(&b, 1000);
+    assert_false(behind_lost(&b, 3, false, 20000));
+    hear(&b, 1000);
+    assert_false(behind_timed_out(&b, 25000)); /* no mail in doubt */
+    assert_true(behind_may(&b, 0, false));
+    assert_true(behind_lost(&b, 3, false, 30000));
+    assert_false(behind_may(&b, 0, false));
+
+    b = (struct behind){0};
+    for (uint64_t now_ms = 10000; now_ms < 1000000; now_ms += 10000) {
+        hear(&b, 10000);
+        assert_false(behind_lost(&b, 3, false, now_ms));
+    }
+}
+
 static void test_a_limit_is_learnt(void **state)
 {
     struct behind b = {0};
@@ -97,6 +129,7 @@ int main(void)
         cmocka_unit_test(test_on_trial_until_it_is_proved),
         cmocka_unit_test(test_off_soon_where_it_never_worked),
         cmocka_unit_test(test_off_after_three_in_a_row),
+        cmocka_unit_test(test_off_after_three_mails_in_doubt),
         cmocka_unit_test(test_a_limit_is_learnt),
         cmocka_unit_test(test_a_limit_that_is_none),
     };
