@@ -3,11 +3,11 @@
 #include <stdint.h>
 #include <strings.h>
 
+#include "email/common_pieces.h"
+
 enum {
     MAX = OUTCOME_MAX_REPLY,
-    STATES = 2 * MAX + 1, /* of the automaton: 0 means "none", 1 is the root */
-    SYMBOLS = 96,         /* printable ASCII; and one for the rest, which no text has */
-    SHORTEST = 3,         /* private text that is looked for */
+    SHORTEST = 3, /* private text that is looked for */
     CODE_WORD = 4,
     BLOB_WORD = 16, /* longer than what relays say, but for host names and base64 */
     MAX_SECRET = 512
@@ -18,19 +18,10 @@ enum kind {
     KIND_EXACT, /* addresses, logins: REDACT_RUN characters */
     KIND_NEAR,  /* subject, header fields: as many of whole words, or somewhat more of any */
     KIND_FAR,   /* bodies: a sentence's worth, or a long thing that is no plain word */
-    KINDS
+    KINDS = PIECES_GROUPS
 };
 
 static const char replacement[] = "<redacted>";
-
-/* The suffix automaton of the reply: its states stand for the reply's pieces. Following it along a
- * private text tells, at every character, the longest piece of the reply that ends there, in a
- * number of steps that is linear in the text, whatever the texts are. */
-struct automaton {
-    uint16_t next[STATES][SYMBOLS];
-    uint16_t link[STATES], len[STATES];
-    uint16_t states, last;
-};
 
 struct redaction {
     struct smtp_reply *reply;
@@ -38,10 +29,7 @@ struct redaction {
     bool fixed[MAX + 1];  /* reply codes and enhanced status codes */
     bool public[MAX + 1]; /* not private even where a private text has it */
     bool hide[MAX + 1];
-    struct automaton automaton;
-    uint16_t ends[MAX + 1];          /* the state of the reply's first so many characters */
-    uint16_t longest[KINDS][STATES]; /* piece of a private text that was found in this state */
-    size_t steps;
+    struct common_pieces pieces; /* of the reply; a group a kind */
 };
 
 static char lower_of(char c)
@@ -106,108 +94,6 @@ static void hide_span(struct redaction *r, size_t from, size_t to)
 
 /* ---- runs in common ---- */
 
-static size_t symbol(char c)
-{
-    return c >= 0x20 && c < 0x7F ? (size_t)(c - 0x20) : SYMBOLS - 1;
-}
-
-static uint16_t add_state(struct automaton *a, size_t len)
-{
-    a->len[++a->states] = (uint16_t)len;
-    return a->states;
-}
-
-/* Of the state `from`, the part that is also reached from `at` by `c` becomes a state of its own.
- */
-static uint16_t split(struct automaton *a, size_t at, size_t c)
-{
-    const uint16_t from = a->next[at][c], copy = add_state(a, a->len[at] + 1U);
-
-    memcpy(a->next[copy], a->next[from], sizeof(a->next[copy]));
-    a->link[copy] = a->link[from];
-    a->link[from] = copy;
-    for (; at && a->next[at][c] == from; at = a->link[at])
-        a->next[at][c] = copy;
-    return copy;
-}
-
-static void append(struct automaton *a, size_t c)
-{
-    const uint16_t new = add_state(a, a->len[a->last] + 1U);
-    size_t at = a->last, to;
-
-    for (; at && !a->next[at][c]; at = a->link[at])
-        a->next[at][c] = new;
-    a->last = new;
-    if (!at) {
-        a->link[new] = 1;
-        return;
-    }
-    to = a->next[at][c];
-    a->link[new] = a->len[to] == a->len[at] + 1 ? (uint16_t)to : split(a, at, c);
-}
-
-static void index_reply(struct redaction *r)
-{
-    r->automaton.last = add_state(&r->automaton, 0);
-    r->ends[0] = r->automaton.last;
-    for (size_t i = 0; i < r->reply->len; i++) {
-        append(&r->automaton, symbol(r->lower[i]));
-        r->ends[i + 1] = r->automaton.last;
-    }
-}
-
-struct follower {
-    struct redaction *r;
-    size_t state, len;
-};
-
-static void follow(struct follower *f, char c, enum kind kind)
-{
-    struct redaction *r = f->r;
-    const struct automaton *a = &r->automaton;
-    const size_t s = symbol(lower_of(c));
-
-    for (; f->state && !a->next[f->state][s]; r->steps++) {
-        f->state = a->link[f->state];
-        f->len = a->len[f->state];
-    }
-    r->steps++;
-    if (!f->state) {
-        f->state = 1;
-        return;
-    }
-    f->state = a->next[f->state][s];
-    f->len++;
-    if (f->len > r->longest[kind][f->state])
-        r->longest[kind][f->state] = (uint16_t)f->len;
-}
-
-/* With a piece its ends were found too, which may stand at more places of the reply. */
-static void spread(struct redaction *r, enum kind kind)
-{
-    const struct automaton *a = &r->automaton;
-    uint16_t *longest = r->longest[kind];
-
-    for (size_t state = 1; state <= a->states; state++)
-        for (size_t at = a->link[state]; longest[state] && longest[at] < a->len[at];
-             at = a->link[at])
-            longest[at] = a->len[at];
-}
-
-/* The longest piece of a private text that ends at each place of the reply: what was found in the
- * state of that place, or in one that its link leads to. */
-static void longest_runs(const struct redaction *r, enum kind kind, uint16_t run[MAX + 1])
-{
-    const struct automaton *a = &r->automaton;
-
-    for (size_t end = 0; end <= r->reply->len; end++) {
-        run[end] = 0;
-        for (size_t at = r->ends[end]; at && !run[end]; at = a->link[at])
-            run[end] = r->longest[kind][at];
-    }
-}
-
 /* One byte as the reply's parser writes it. */
 static size_t escaped(unsigned char c, char out[4])
 {
@@ -236,25 +122,26 @@ static enum kind kind_of_line(struct slice message, size_t at, enum kind before)
                : KIND_FAR;
 }
 
-static void search_on(struct follower *f, struct slice text, enum kind kind)
+static void search_on(struct redaction *r, struct pieces_follower *f, struct slice text,
+                      enum kind kind)
 {
     char piece[4];
 
     for (size_t i = 0; i < text.len; i++) {
         const size_t len = escaped((unsigned char)text.ptr[i], piece);
         for (size_t k = 0; k < len; k++)
-            follow(f, piece[k], kind);
+            common_pieces_follow(&r->pieces, f, lower_of(piece[k]), kind);
     }
 }
 
 static void search(struct redaction *r, struct slice text, enum kind kind)
 {
-    search_on(&(struct follower){.r = r, .state = 1}, text, kind);
+    search_on(r, &(struct pieces_follower){.state = 1}, text, kind);
 }
 
 static void search_message(struct redaction *r, struct slice message)
 {
-    struct follower f = {.r = r, .state = 1};
+    struct pieces_follower f = {.state = 1};
     enum kind kind = KIND_NEAR;
     bool header = true;
 
@@ -263,7 +150,7 @@ static void search_message(struct redaction *r, struct slice message)
         next = newline ? (size_t)(newline + 1 - message.ptr) : message.len;
         header = header && next - at > 2;
         kind = header ? KIND_NEAR : kind_of_line(message, at, kind);
-        search_on(&f, slice_of(message.ptr + at, next - at), kind);
+        search_on(r, &f, slice_of(message.ptr + at, next - at), kind);
     }
 }
 
@@ -357,8 +244,7 @@ static void hide_runs(struct redaction *r, enum kind kind)
 {
     uint16_t run[MAX + 1];
 
-    spread(r, kind);
-    longest_runs(r, kind, run);
+    common_pieces_longest(&r->pieces, kind, run);
     for (size_t end = REDACT_RUN; end <= r->reply->len; end++) {
         const bool goes_on = end < r->reply->len && run[end + 1] == run[end] + 1;
         if (run[end] >= REDACT_RUN && !goes_on)
@@ -395,7 +281,7 @@ static void hide_codes(struct redaction *r)
     size_t at = 0, end;
 
     for (enum kind kind = 0; kind < KINDS; kind++)
-        longest_runs(r, kind, run[kind]);
+        common_pieces_longest(&r->pieces, kind, run[kind]);
     for (; at < r->reply->len; at = end) {
         bool digit = false, open = true, held = false;
         for (end = at; end < r->reply->len && is_word(r->lower[end]); end++) {
@@ -471,7 +357,7 @@ static void begin(struct redaction *r, struct smtp_reply *reply)
     for (size_t i = 0; i < reply->len; i++)
         r->lower[i] = lower_of(reply->text[i]);
     fix(r);
-    index_reply(r);
+    common_pieces_index(&r->pieces, r->lower, reply->len);
     hide_addresses(r);
     hide_cut_word(r);
 }
@@ -583,7 +469,7 @@ size_t smtp_redact_mail(struct smtp_reply *reply, const struct mail *mail)
         hide_runs(&r, kind);
     hide_codes(&r);
     end(&r);
-    return r.steps;
+    return r.pieces.steps;
 }
 
 void smtp_redact_whole(struct smtp_reply *reply)
