@@ -197,7 +197,8 @@ class Bench:
         try:
             wait_for(done, 120, "the first mail", interval=0.002)
             meter, had = Meter(process.pid), done()
-            wait_for(lambda: sink.count() >= mails, 600, lambda: "%d of %d mails" % (sink.count(), mails), interval=0.005)
+            wait_for(lambda: sink.count() >= mails, 600, lambda: "%d of %d mails" % (sink.count(), mails),
+                     interval=0.005)
             if mails < records:
                 wait_for(lambda: finished(http_port) >= records, 600, "the duplicates", interval=0.005)
             result = meter.figures(max(1, records - had))
@@ -215,8 +216,8 @@ class Bench:
         program = Path(_program()).with_name("smtp-source")
         try:
             begin, machine = time.monotonic(), machine_seconds()
-            child = subprocess.Popen([str(program), "-s", str(self.args.connections), "-m", str(count), "-l", "2600", "-d",
-                                      "-f", "from@example.com", "-t", "user@example.com", "127.0.0.1:%d" % sink.port])
+            child = subprocess.Popen([str(program), "-s", str(self.args.connections), "-m", str(count), "-l", "2600",
+                                      "-d", "-f", "from@example.com", "-t", "user@example.com", "127.0.0.1:%d" % sink.port])
             ended, peak = 0, 0.0
             while not ended:  # ru_maxrss would include this program's own, from before exec
                 try:

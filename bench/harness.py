@@ -28,20 +28,28 @@ def median(rows, key):
     return statistics.median(row[key] for row in rows)
 
 
-def measure(bench):
-    args, ours, source, ways = bench.args, [], [], {"lib": [], "raw": []}
-    topic = bench.new_topic()
+def measure_producers(bench):
+    """The producer library, from structs and from JSON, in turn with librdkafka itself."""
+    ways = {"lib": [], "json": [], "raw": []}
     bench.publish("raw", bench.new_topic(), 100)  # a new broker's first producer waits for its coordinator
-    for _ in range(args.rounds):
-        for way in ("raw", "lib"):
-            ways[way].append(bench.publish(way, topic if way == "lib" and not ways["lib"] else bench.new_topic(), args.n))
+    for _ in range(max(5, bench.args.rounds)):
+        for way, rows in ways.items():
+            rows.append(bench.publish(way, bench.new_topic(), bench.args.n))
+    for way, rows in ways.items():
+        ratio = statistics.median(a["rate"] / b["rate"] for a, b in zip(rows, ways["raw"]))
+        figures = [median(rows, key) for key in ("cpu_us", "p50_ms", "p99_ms")]
+        print("publishing, %-4s %8.0f events/s (%.2f of raw), %4.1f us CPU, acknowledged: p50 %.1f ms, p99 %.1f ms" % (
+            way, median(rows, "rate"), ratio, *figures))
+
+
+def measure(bench):
+    args, ours, source = bench.args, [], []
     for number in range(args.rounds):
+        topic = bench.new_topic()
+        bench.publish("lib", topic, args.n)
         for run in [lambda: ours.append(bench.run_service(topic, args.n, CountingSink)),
                     lambda: source.append(bench.run_source(args.n))][:: 1 if number % 2 else -1]:
             run()
-        topic = topic if number + 1 == args.rounds else bench.new_topic()
-        if number + 1 < args.rounds:
-            bench.publish("lib", topic, args.n)
     print("%-16s %10s %12s %14s %8s" % ("", "mails/s", "CPU us/mail", "machine us/mail", "RSS MB"))
     for name, rows in (("email-service", ours), ("smtp-source", source)):
         print("%-16s %10.0f %12.1f %14.0f %8.1f" % (name, *(median(rows, k) for k in
@@ -51,10 +59,7 @@ def measure(bench):
     latency = bench.run_latency(max(10, median(ours, "rate") * 0.2))
     print("at 20 %% of that rate, record to the relay's 250: p50 %.1f ms, p99 %.1f ms" % (
         latency["p50_ms"], latency["p99_ms"]))
-    for way in ("lib", "raw"):
-        print("publishing, %s: %.0f events/s, %.1f us CPU" % (way, median(ways[way], "rate"), median(ways[way], "cpu_us")))
-    print("producer library, of raw librdkafka's rate: %.2f" % statistics.median(
-        a["rate"] / b["rate"] for a, b in zip(ways["lib"], ways["raw"])))
+    measure_producers(bench)
     print("checks: %s" % ("; ".join(bench.problems) or "ok"))
 
 

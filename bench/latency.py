@@ -72,7 +72,8 @@ def run_rate(bench, rate, seconds):
     process, port = service(bench, topic, sink)
     try:
         wait_for(lambda: idle(port) == bench.args.partitions, 60, "the group", interval=0.05)
-        words = [str(BIN / "bench_publish"), "lib", bench.kafka.bootstrap, topic, str(count), str(int(rate)), "1", str(file)]
+        words = [str(BIN / "bench_publish"), "lib", bench.kafka.bootstrap, topic, str(count), str(int(rate)), "1",
+                 str(file)]
         done = subprocess.run(words, stdout=subprocess.PIPE, text=True, timeout=seconds + 120)
         assert done.returncode == 0, "publishing failed: %s" % done.stdout
         taken = sink.instants(60)
@@ -150,7 +151,8 @@ def fifth_of_full_rate(bench):
 
 
 def row(name, rounds):
-    print("%-34s" % name, "  ".join("%s %7.2f" % (part, statistics.median(r[part] for r in rounds)) for part in rounds[0]))
+    print("%-34s" % name, "  ".join("%s %7.2f" % (part, statistics.median(r[part] for r in rounds))
+                                    for part in rounds[0]))
 
 
 def measure(bench):
@@ -166,13 +168,15 @@ def measure(bench):
     for number, group in enumerate(("new group", "known group")):
         for since in ("start", "assigned"):
             values = [start[number][since] for start in starts]
-            print("%-34s median %.0f  most %.0f" % ("%s, %s to first mail" % (group, since), statistics.median(values), max(values)))
+            name = "%s, %s to first mail" % (group, since)
+            print("%-34s median %.0f  most %.0f" % (name, statistics.median(values), max(values)))
     print("checks: %s" % ("; ".join(bench.problems) or "ok"))
 
 
 def main():
     parser = argparse.ArgumentParser(prog="bench/run.sh --latency", description=__doc__.split("\n")[0])
-    parser.add_argument("--rate", type=float, help="events a second (a fifth of the rate at which a backlog is worked off)")
+    parser.add_argument("--rate", type=float,
+                        help="events a second (a fifth of the rate at which a backlog is worked off)")
     parser.add_argument("--seconds", type=float, default=6)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--connections", type=int, default=64)
