@@ -217,7 +217,8 @@ class Bench:
         try:
             begin, machine = time.monotonic(), machine_seconds()
             child = subprocess.Popen([str(program), "-s", str(self.args.connections), "-m", str(count), "-l", "2600",
-                                      "-d", "-f", "from@example.com", "-t", "user@example.com", "127.0.0.1:%d" % sink.port])
+                                      "-d", "-f", "from@example.com", "-t", "user@example.com",
+                                      "127.0.0.1:%d" % sink.port])
             ended, peak = 0, 0.0
             while not ended:  # ru_maxrss would include this program's own, from before exec
                 try:
