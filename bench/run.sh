@@ -9,15 +9,15 @@
 #   bench/run.sh --latency --rounds 5 exact latencies: record in Kafka to the relay's 250, assignment to first mail
 #   bench/run.sh --check              300 events, correctness only: nothing here depends on time
 #
-# EMAIL_BUILD_DIR: a build with the programs under test (default: build/release, which is then built). Figures count
+# EMAIL_BUILD_DIR: a build with the programs under test (default: build/bench, which is then built). Figures count
 # as ratios within one run on a quiet machine only.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 if [ -z "${EMAIL_BUILD_DIR:-}" ]; then
-    EMAIL_BUILD_DIR=$PWD/build/release
-    cmake -S . -B "$EMAIL_BUILD_DIR" -G Ninja -DCMAKE_BUILD_TYPE=Release >/dev/null
-    ninja -C "$EMAIL_BUILD_DIR" email-service bench_publish bench_micro bench_timed_sink >/dev/null
+    mkdir -p build
+    flock build/.lock sh -c 'cmake --preset bench >/dev/null && cmake --build --preset bench -- --quiet'
+    EMAIL_BUILD_DIR=$PWD/build/bench
 fi
 export EMAIL_BUILD_DIR
 if [ "${1:-}" = --latency ]; then
