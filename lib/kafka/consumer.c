@@ -216,7 +216,7 @@ static bool start_client(struct consumer *c, const struct consumer_settings *set
         {"partition.assignment.strategy", "range,roundrobin"},
         /* What waits in Kafka shall not wait in our memory: so much a partition is fetched ahead,
          * in bites of a quarter. A larger record is fetched all the same. */
-        {"queued.max.messages.kbytes", "384"},
+        {"queued.max.messages.kbytes", "512"},
         {"session.timeout.ms", "10000"}, /* after a crash the others go on that much later */
     };
     rd_kafka_conf_t *conf;
