@@ -96,18 +96,6 @@ def listens(port):
         return False
 
 
-def percentile(text, name, part):
-    """Of a histogram, in milliseconds, as Prometheus does it: evenly spread within the bucket that holds it."""
-    found = re.findall(name + r'_bucket\{le="([^"]+)"\} (\d+)', text)
-    assert found and int(found[-1][1]), "%s has counted nothing" % name
-    wanted, below, lower = part * int(found[-1][1]), 0, 0.0
-    for bound, count in ((float(b), int(c)) for b, c in found):
-        if count >= wanted:
-            bound = bound if bound < float("inf") else lower
-            return 1000 * (lower + (bound - lower) * (wanted - below) / (count - below))
-        below, lower = count, bound
-
-
 class Meter:
     """CPU, wall time and memory of these processes between two instants."""
 
@@ -234,28 +222,3 @@ class Bench:
                     "machine_us": (machine_seconds() - machine) / count * 1e6, "rss_mb": peak}
         finally:
             sink.destroy()
-
-    def run_latency(self, rate, seconds=10):
-        """Record in Kafka to the relay's 250, with events coming at that rate."""
-        topic = self.new_topic()
-        self.redis.client.flushall()
-        sink, http_port = CountingSink(str(self.folder)), free_port()
-        process = self.service(topic, sink, http_port)
-        try:
-            wait_for(lambda: self.assigned(http_port), 60, "the group", interval=0.05)
-            self.publish("lib", topic, int(rate * seconds), int(rate))
-            wait_for(lambda: sink.count() >= int(rate * seconds), 60, "the mails")
-            text = metrics(http_port)
-            return {"p50_ms": percentile(text, "email_end_to_end_seconds", 0.5),
-                    "p99_ms": percentile(text, "email_end_to_end_seconds", 0.99)}
-        finally:
-            process.terminate(40)
-            sink.destroy()
-            release_port(http_port)
-
-    @staticmethod
-    def assigned(port):
-        try:
-            return "email_consumer_lag{" in metrics(port)
-        except OSError:
-            return False
