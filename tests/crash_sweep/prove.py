@@ -28,15 +28,9 @@ class Fault:
 
 FAULTS = [
     Fault("the sent mark is written before the final dot", SCRIPTS,
-          '''"if not n then return 0 end\\n" NOW_MS SET_DOT "return 1\\n",
-
-    /* After the 250.''',
-          '''"if not n then return 0 end\\n"
-                                       "redis.call('SET', KEYS[1], '{\\"state\\":\\"sent\\",\\"fp\\":\\"' .. "
-                                       "ARGV[2] .. '\\",\\"token\\":\\"' .. ARGV[1] .. '\\"}', 'PX', ARGV[4])\\n"
-                                       "return 1\\n",
-
-    /* After the 250.''',
+          """redis.call('SET', KEYS[i], 'D' .. claimed:sub(2) .. '|' .. deadline .. '|' .. \"""",
+          r"""n = '}' redis.call('SET', KEYS[i], '{\"state\":\"sent\",\"fp\":\"' .. claimed:match('[^|]*$') .. """
+          r"""'\",\"token\":\"' .. ARGV[2 * i] .. '\"' .. """ '"',
           ["--path", "sent", "--segment", "2"], "LOST"),
     Fault("no fence: the final dot leaves under a mere claim", ACTIONS,
           "store_fence(p->parts.store, &job->claim, on_fenced, job);",
@@ -84,10 +78,14 @@ def build(tree):
     run("ninja", "-C", str(tree / "build"), "email-service")
 
 
+def fits(fault, text):
+    return text.count(fault.old) == 1
+
+
 def found_out(tree, fault, kill_at):
     path = tree / fault.file
     good = path.read_text()
-    assert good.count(fault.old) == 1, "'%s' does not fit %s any more: adapt it" % (fault.name, fault.file)
+    assert fits(fault, good), "'%s' does not fit %s any more: adapt it" % (fault.name, fault.file)
     path.write_text(good.replace(fault.old, fault.new))
     try:
         build(tree)

@@ -3,6 +3,7 @@
 import pytest
 
 from plan import Density, Plan, segments_of
+from prove import FAULTS, ROOT, fits
 from reconcile import (BEFORE, BURIED, CLAIMED, COMMITTED, FENCED, FINAL, REFUSED_OPEN, RELEASED, WINDOW, Found,
                        problems, stage)
 
@@ -111,3 +112,9 @@ def test_plan_tries_every_call_between_claim_and_mark_when_short():
     tried = walk(Plan(segments_of([100, 4, 30], Density(40, 12, 2))), [100, 4, 30])
     assert tried == ([(0, 1), (0, 41), (0, 81)] + [(1, n) for n in (1, 2, 3, 4)] * 2
                      + [(2, 1), (2, 13), (2, 25)])
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_the_mistakes_can_still_be_made(fault):
+    """What --prove breaks on purpose has to be there."""
+    assert fits(fault, (ROOT / fault.file).read_text())
