@@ -288,11 +288,21 @@ static void load_flags(struct loading *l)
 
 /* ---- from the layers to the struct ---- */
 
+/* A file may hold anything; a string that ends at a NUL would be another value. */
+static struct slice without_nul(struct loading *l, const char *name, struct slice value)
+{
+    if (!value.ptr || !memchr(value.ptr, '\0', value.len))
+        return value;
+    config_mistake(l->mistakes, name, "holds a NUL character");
+    return slice_of(NULL, 0);
+}
+
 /* The value of `name` from the first layer that has it, as itself or as a file. */
 static struct slice look_up(struct loading *l, struct slice name, bool secret)
 {
-    char file_name[128];
+    char own_name[128], file_name[128];
 
+    snprintf(own_name, sizeof(own_name), "%.*s", SLICE_ARG(name));
     snprintf(file_name, sizeof(file_name), "%.*s_FILE", SLICE_ARG(name));
     for (size_t i = 0; i < LAYERS; i++) {
         const struct setting *direct = find_setting(&l->layers[i], name);
@@ -301,9 +311,9 @@ static struct slice look_up(struct loading *l, struct slice name, bool secret)
         if (direct && file)
             config_mistake(l->mistakes, file_name, "%.*s is given as well", SLICE_ARG(name));
         if (direct)
-            return direct->value;
+            return without_nul(l, own_name, direct->value);
         if (file)
-            return secret_from_file(l, name, file->value);
+            return without_nul(l, file_name, secret_from_file(l, name, file->value));
     }
     return slice_of(NULL, 0);
 }

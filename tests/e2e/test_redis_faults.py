@@ -181,7 +181,7 @@ def _kill_script(client):
 def test_foreign_claim_is_waited_for(stack):
     """Somebody else's live claim is neither counted as sent nor committed past; when it ends, the mail goes out."""
     message_id = new_id()
-    stack.redis.client.set("email:sent:" + message_id, "C|somebody-else|", px=2500)
+    stack.redis.client.set("email:sent:" + message_id, "C|somebody-else|", px=8000)
     service = stack.start()
     stack.publish(event(messageID=message_id))
     service.wait_log("Email event consumed", messageID=message_id)

@@ -44,6 +44,15 @@ static void write_file(const char *path, const char *text)
     assert_int_equal(fclose(f), 0);
 }
 
+static void write_bytes(const char *path, const char *bytes, size_t len)
+{
+    FILE *f = fopen(path, "w");
+
+    assert_non_null(f);
+    assert_int_equal(fwrite(bytes, 1, len, f), len);
+    assert_int_equal(fclose(f), 0);
+}
+
 static struct buf mistakes;
 
 static enum config_result load(struct config *c, const char *const *args, const char *const *env)
@@ -141,6 +150,32 @@ static void secrets_from_files(void **state)
     assert_int_equal(load(&c, NULL, env), CONFIG_WRONG);
     assert_non_null(strstr(mistakes.ptr, "is empty"));
     config_cleanup(&c);
+}
+
+/* It would end there without a word. */
+static void no_value_holds_nul(void **state)
+{
+    static const char env_line[] = "REDIS_HOST=a\0b\nKAFKA_CONFIG_CLIENT_RACK=\0\n";
+    const char *const names[] = {"REDIS_PASSWORD", "KAFKA_CONFIG_SASL_PASSWORD"};
+    char file_line[128];
+    const char *const env[] = {file_line, NULL}, *const args[] = {"--env-file", env_file, NULL};
+    struct config c;
+
+    (void)state;
+    write_bytes(secret_file, "s3c\0ret", 7);
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(file_line, sizeof(file_line), "%s_FILE=%s", names[i], secret_file);
+        assert_int_equal(load(&c, NULL, env), CONFIG_WRONG);
+        assert_non_null(strstr(mistakes.ptr, names[i]));
+        assert_non_null(strstr(mistakes.ptr, "_FILE: holds a NUL character"));
+        config_cleanup(&c);
+    }
+    write_bytes(env_file, env_line, sizeof(env_line) - 1);
+    assert_int_equal(load(&c, args, NULL), CONFIG_WRONG);
+    assert_non_null(strstr(mistakes.ptr, "REDIS_HOST: holds a NUL character"));
+    assert_non_null(strstr(mistakes.ptr, "KAFKA_CONFIG_CLIENT_RACK: holds a NUL character"));
+    config_cleanup(&c);
+    unlink(env_file);
 }
 
 static void all_mistakes_at_once(void **state)
@@ -267,10 +302,15 @@ static void switches_and_help(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(defaults),           cmocka_unit_test(precedence),
-        cmocka_unit_test(secrets_from_files), cmocka_unit_test(all_mistakes_at_once),
-        cmocka_unit_test(smtp_needs),         cmocka_unit_test(kafka_properties),
-        cmocka_unit_test(redis_urls),         cmocka_unit_test(switches_and_help),
+        cmocka_unit_test(defaults),
+        cmocka_unit_test(precedence),
+        cmocka_unit_test(secrets_from_files),
+        cmocka_unit_test(no_value_holds_nul),
+        cmocka_unit_test(all_mistakes_at_once),
+        cmocka_unit_test(smtp_needs),
+        cmocka_unit_test(kafka_properties),
+        cmocka_unit_test(redis_urls),
+        cmocka_unit_test(switches_and_help),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
