@@ -155,7 +155,7 @@ static void secrets_from_files(void **state)
 /* It would end there without a word. */
 static void no_value_holds_nul(void **state)
 {
-    static const char env_line[] = "REDIS_HOST=a\0b\nKAFKA_CONFIG_CLIENT_RACK=\0\n";
+    static const char env_line[] = "REDIS_HOST=a\0b\nKAFKA_CONFIG_CLIENT_RACK=x\0y\n";
     const char *const names[] = {"REDIS_PASSWORD", "KAFKA_CONFIG_SASL_PASSWORD"};
     char file_line[128];
     const char *const env[] = {file_line, NULL}, *const args[] = {"--env-file", env_file, NULL};
