@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from lib_process import holds_for
+from lib_process import holds_for, wait_for
 from lib_stack import event, parse
 
 MEGABYTE = 1 << 20
@@ -120,8 +120,7 @@ def test_host_name_does_not_resolve(stack):
     events = [event() for _ in range(20)]
     stack.publish(*events)
     service.wait_log("Email delivery failed, will retry", timeout=60)
-    service.wait_not_ready(timeout=60)
-    assert "relay" in service.http("/ready").body
+    wait_for(lambda: "relay" in service.http("/ready").body, 60, "the outage at /ready")
     holds_for(lambda: not sum(stack.committed().values()), 0.5, "nothing committed", interval=0.1)
     assert service.terminate(timeout=20) == 0
     stack.start()
